@@ -1,0 +1,9 @@
+//! herald: DNS-first service discovery.
+//!
+//! ARCHITECTURE.md describes the parts and the two paths (a DNS query, a registration) through them.
+
+pub mod clock;
+pub mod control;
+pub mod metrics;
+pub mod task;
+pub mod types;

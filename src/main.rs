@@ -1,0 +1,3 @@
+//! The `herald` program.
+
+fn main() {}
