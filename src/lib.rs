@@ -2,8 +2,11 @@
 //!
 //! ARCHITECTURE.md describes the parts and the two paths (a DNS query, a registration) through them.
 
+pub mod catalog;
 pub mod clock;
 pub mod control;
+pub mod directory;
 pub mod metrics;
+pub mod raft;
 pub mod task;
 pub mod types;

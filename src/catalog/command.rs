@@ -1,0 +1,81 @@
+//! The one set of commands through which shared state changes.
+//!
+//! Time stamps and random ids travel inside the command, so that every server that applies the
+//! same log reaches the same state.
+
+use crate::types::{Check, CheckId, Index, Node, NodeName, Service, ServiceId};
+
+/// Operations applied atomically: all of them, or none if one is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Chosen at random by whoever made the command: names it in logs and answers.
+    pub request: u128,
+    /// What to do, in this order.
+    pub operations: Vec<Operation>,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Adds or replaces a node, and with it a service and checks.
+    Register(Box<Registration>),
+    /// Removes a node, a service or a check; what does not exist is no error.
+    Deregister(Deregistration),
+}
+
+/// Adds or replaces entries of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The node; replaces the stored one whole, unless `skip_node_update`. A known id under another
+    /// name renames the node.
+    pub node: Node,
+    /// Leaves a stored node as it is. A node that is not stored yet is created all the same.
+    pub skip_node_update: bool,
+    /// A service instance on that node; replaces the stored one with the same id. Its checks stay.
+    pub service: Option<Service>,
+    /// Checks on that node; each replaces the stored one with the same id.
+    pub checks: Vec<Check>,
+}
+
+/// Removes entries; removing what is not there changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deregistration {
+    /// A node with everything on it.
+    Node(NodeName),
+    /// An instance and its checks.
+    Service(NodeName, ServiceId),
+    /// One check.
+    Check(NodeName, CheckId),
+}
+
+/// What became of a command; the same on every server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// State changed, or was already as asked (no index moves then). The index is the command's
+    /// position in the log.
+    Applied {
+        /// Position of the command in the log.
+        index: Index,
+    },
+    /// One operation was not possible; nothing changed.
+    Refused(Refusal),
+}
+
+/// Why a command was refused. The texts are those of the reference.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A check names a service that its node does not have.
+    #[error("failed inserting check: Missing service registration on node {node:?}")]
+    MissingService {
+        /// The check's node.
+        node: String,
+    },
+    /// Another node that is alive already has this name with another id.
+    #[error("failed inserting node: node name {name:?} is reserved by node {owner} with that name")]
+    NodeNameTaken {
+        /// Name asked for.
+        name: String,
+        /// Id of the node that has it.
+        owner: String,
+    },
+}

@@ -1,0 +1,227 @@
+//! Service instances: put and removed, and the service side of every change of one.
+
+use std::sync::Arc;
+
+use imbl::OrdSet;
+
+use crate::catalog::index::Slot;
+use crate::catalog::keyed::{Addressed, ById, ByOwner, Counted};
+use crate::catalog::state::{Instance, ServiceEntry};
+use crate::catalog::view::ServiceView;
+use crate::catalog::watch::WatchKey;
+use crate::types::{Index, NodeName, Service, ServiceId, ServiceName};
+
+use super::{Broken, Edit, Touch};
+
+impl Edit<'_> {
+    /// Adds an instance or replaces the one with its id, unless it is equal; its checks stay.
+    pub(in crate::catalog) fn put_instance(
+        &mut self,
+        node: &NodeName,
+        mut service: Service,
+    ) -> Result<(), Broken> {
+        let entry = self.node(node)?;
+        let old = entry.instance(&service.id).cloned();
+        if let Some(old) = &old
+            && is_same_service(&old.service, &service)
+        {
+            return Ok(());
+        }
+        let name = entry.node.name.clone();
+        self.share_parts(&mut service);
+        let kept = old.as_deref();
+        let new = Arc::new(Instance {
+            node: name,
+            checks: kept.map_or_else(Box::default, |old| old.checks.clone()),
+            create_index: kept.map_or(self.index, |old| old.create_index),
+            modify_index: self.index,
+            service: Arc::new(service),
+        });
+        // Checks show the name and the tags of their service.
+        let checks = kept.is_some_and(|old| {
+            let same = old.service.name.same_spelling(&new.service.name)
+                && old.service.tags == new.service.tags;
+            !old.checks.is_empty() && !same
+        });
+        let touch = Touch {
+            checks,
+            ..Touch::INSTANCES
+        };
+        let entry = self.touch_host(node, checks)?;
+        entry.instances.insert(ById(Arc::clone(&new)));
+        self.exchange(old.as_ref(), Some(&new), touch)
+    }
+
+    /// Removes an instance and its checks, if it is there.
+    pub(in crate::catalog) fn remove_instance(
+        &mut self,
+        node: &NodeName,
+        id: &ServiceId,
+    ) -> Result<(), Broken> {
+        let Some(old) = self.node(node)?.instance(id).cloned() else {
+            return Ok(());
+        };
+        let touch = Touch {
+            checks: !old.checks.is_empty(),
+            ..Touch::INSTANCES
+        };
+        let entry = self.touch_host(node, touch.checks)?;
+        entry.instances.remove(id);
+        for check in &old.checks {
+            entry.checks.remove(&check.check.id);
+        }
+        self.exchange(Some(&old), None, touch)
+    }
+
+    /// Replaces `old` by `new` on the side of services; `None` means that there is none.
+    pub(super) fn exchange(
+        &mut self,
+        old: Option<&Arc<Instance>>,
+        new: Option<&Arc<Instance>>,
+        touch: Touch,
+    ) -> Result<(), Broken> {
+        // First in, then out: a service does not go in between.
+        if let Some(new) = new {
+            self.enter_service(new, touch);
+        }
+        if let Some(old) = old {
+            self.leave_service(old, new, touch)?;
+        }
+        if touch.instances {
+            self.state.tables.services = self.index;
+            self.changes.keys.insert(WatchKey::Services);
+        }
+        Ok(())
+    }
+
+    fn enter_service(&mut self, new: &Arc<Instance>, touch: Touch) {
+        let name = &new.service.name;
+        let (published, index) = (self.published, self.index);
+        let services = &mut self.state.services;
+        let entry = services.entry(name.clone()).or_insert_with(|| {
+            let known = published.services.get(name);
+            let slot = known.map_or_else(Arc::default, |known| Arc::clone(&known.slot));
+            Arc::new(ServiceEntry::new(name.clone(), slot, index))
+        });
+        let entry = Arc::make_mut(entry);
+        entry.instances.insert(ByOwner(Arc::clone(new)));
+        entry.touch(index, touch);
+        if touch.instances {
+            for tag in distinct(&new.service.tags) {
+                if entry.tags.add(Arc::clone(tag)) {
+                    self.state.tags.add(tag.to_ascii_lowercase().into());
+                }
+            }
+            if let Some(ip) = new.service.address.ip() {
+                let owner = Addressed::new(ip, entry.name.clone());
+                self.state.service_addresses.add(owner);
+            }
+        }
+        self.announce(name, touch);
+        self.mark(new);
+    }
+
+    fn leave_service(
+        &mut self,
+        old: &Arc<Instance>,
+        new: Option<&Arc<Instance>>,
+        touch: Touch,
+    ) -> Result<(), Broken> {
+        let name = &old.service.name;
+        let place = ByOwner(Arc::clone(old));
+        // In the same place, the new instance has replaced the old one already.
+        let replaced =
+            new.is_some_and(|new| new.service.name == *name && ByOwner(Arc::clone(new)) == place);
+        if replaced && !touch.instances {
+            return Ok(());
+        }
+        let entry = self.state.services.get_mut(name).map(Arc::make_mut);
+        let entry = entry.ok_or(Broken("an instance without its service"))?;
+        if !replaced && entry.instances.remove(&place).is_none() {
+            return Err(Broken("an instance that its service does not know"));
+        }
+        if touch.instances {
+            for tag in distinct(&old.service.tags) {
+                if entry.tags.remove(tag) {
+                    self.state.tags.remove(&tag.to_ascii_lowercase().into());
+                }
+            }
+            if let Some(ip) = old.service.address.ip() {
+                let owner = Addressed::new(ip, entry.name.clone());
+                self.state.service_addresses.remove(&owner);
+            }
+        }
+        entry.touch(self.index, touch);
+        if entry.is_empty() {
+            self.state.services.remove(name);
+            self.state.tables.service_extinction = self.index;
+            let all = Touch {
+                instances: true,
+                checks: true,
+            };
+            self.announce(name, all);
+        }
+        self.announce(name, touch);
+        self.mark(old);
+        Ok(())
+    }
+
+    /// Takes names and tags from what is stored already where they are equal, so that they are in
+    /// memory once.
+    fn share_parts(&self, service: &mut Service) {
+        let Some(entry) = self.state.services.get(&service.name) else {
+            return;
+        };
+        if entry.name.same_spelling(&service.name) {
+            service.name = entry.name.clone();
+        }
+        let neighbour = entry.instances.get_max();
+        if let Some(ByOwner(neighbour)) = neighbour.filter(|n| n.0.service.tags == service.tags) {
+            service.tags = Arc::clone(&neighbour.service.tags);
+        } else {
+            let held = |tag: &Arc<str>| Arc::clone(entry.tags.held(tag).unwrap_or(tag));
+            service.tags = service.tags.iter().map(held).collect();
+        }
+    }
+}
+
+impl ServiceEntry {
+    fn new(name: ServiceName, slot: Arc<Slot<ServiceView>>, index: Index) -> Self {
+        Self {
+            name,
+            instances_index: index,
+            checks_index: index,
+            health_index: index,
+            instances: OrdSet::new(),
+            tags: Counted::default(),
+            slot,
+        }
+    }
+}
+
+/// Equal to the letter: names and ids also compare by their spelling here.
+fn is_same_service(left: &Service, right: &Service) -> bool {
+    left.id.same_spelling(&right.id) && left.name.same_spelling(&right.name) && left == right
+}
+
+/// Each tag once. Sorted, since a registration may bring very many.
+fn distinct(tags: &[Arc<str>]) -> Vec<&Arc<str>> {
+    let mut distinct: Vec<&Arc<str>> = tags.iter().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_tags_are_told_apart_in_time() {
+        // Comparing each with each would take minutes.
+        let tags: Vec<Arc<str>> = (0..400_000)
+            .map(|n| format!("{:0200}", n / 2).into())
+            .collect();
+        assert_eq!(distinct(&tags).len(), 200_000);
+    }
+}

@@ -1,0 +1,188 @@
+//! The one door to shared state: takes each read and write to where it can be served.
+//!
+//! Today that is always this server's own catalog; the leader, other servers and other datacenters
+//! come behind the same calls.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use crate::catalog::{Command, Operation, Outcome, Reader, Refusal, State, WatchKey};
+use crate::clock;
+use crate::raft::Proposer;
+use crate::types::{Datacenter, Index, RequestContext};
+
+pub use crate::raft::ProposeError;
+
+/// Bounds of reads.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The local datacenter.
+    pub datacenter: Datacenter,
+    /// This server's address for peers (port 8300).
+    pub address: SocketAddr,
+    /// Wait of a blocking read that names none, or zero. Default 300 s (`default_query_time`).
+    pub wait_default: Duration,
+    /// Longest wait of a blocking read. Default 600 s (`max_query_time`).
+    pub wait_max: Duration,
+}
+
+/// Why a read has no answer; nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The datacenter is not known.
+    #[error("No path to datacenter")]
+    NoPathToDatacenter,
+}
+
+/// Why a write failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The datacenter is not known. Nothing changed.
+    #[error("No path to datacenter")]
+    NoPathToDatacenter,
+    /// The catalog refused it. Nothing changed; the same write fails again.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It could not be ordered; see there whether state may have changed.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+}
+
+/// What a read saw.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The state to read from.
+    pub state: Arc<State>,
+    /// Last index that changed what this read can see; at least 1.
+    pub index: Index,
+    /// Whether a leader was known.
+    pub known_leader: bool,
+    /// How long ago this server last heard from the leader; zero on the leader.
+    pub last_contact: Duration,
+}
+
+/// The door. Clones lead to the same state.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    config: Arc<Config>,
+    reader: Reader,
+    proposer: Proposer,
+}
+
+impl Directory {
+    /// Opens the door to this server's own catalog.
+    pub fn new(config: Config, reader: Reader, proposer: Proposer) -> Self {
+        Self {
+            config: Arc::new(config),
+            reader,
+            proposer,
+        }
+    }
+
+    /// The local datacenter.
+    pub fn datacenter(&self) -> &Datacenter {
+        &self.config.datacenter
+    }
+
+    /// Names of all known datacenters.
+    pub fn datacenters(&self) -> Vec<Datacenter> {
+        vec![self.config.datacenter.clone()]
+    }
+
+    /// The leader's address; `None` while there is none.
+    pub fn leader(&self) -> Option<SocketAddr> {
+        Some(self.config.address)
+    }
+
+    /// Addresses of all servers.
+    pub fn peers(&self) -> Vec<SocketAddr> {
+        vec![self.config.address]
+    }
+
+    /// The catalog of this server, for reads that are local by nature.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Reads what `key` covers. With `context.index` it waits until the key's index is above it or
+    /// the wait (plus up to a sixteenth of jitter) has passed; it then answers all the same.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn read(
+        &self,
+        context: &RequestContext,
+        key: &WatchKey,
+    ) -> Result<Answer, ReadError> {
+        self.check_datacenter(context)
+            .ok_or(ReadError::NoPathToDatacenter)?;
+        let deadline = clock::now() + self.wait(context);
+        loop {
+            // The watcher is made before the state is read, so that no change falls between.
+            let blocking = context.index.filter(|index| *index > Index::ZERO);
+            let mut watcher = blocking.map(|_| self.reader.watch(key));
+            let state = self.reader.state();
+            let index = state.index_of(key);
+            if let (Some(watcher), Some(seen)) = (&mut watcher, blocking)
+                && index <= seen
+                && tokio::time::timeout_at(deadline, watcher.changed())
+                    .await
+                    .is_ok()
+            {
+                continue;
+            }
+            return Ok(Answer {
+                state,
+                index,
+                known_leader: true,
+                last_contact: Duration::ZERO,
+            });
+        }
+    }
+
+    /// Applies `operations` atomically: once this returns, this server's DNS and HTTP show them.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub async fn write(
+        &self,
+        context: &RequestContext,
+        operations: Vec<Operation>,
+    ) -> Result<Index, WriteError> {
+        self.check_datacenter(context)
+            .ok_or(WriteError::NoPathToDatacenter)?;
+        let command = Command {
+            request: rand::rng().random(),
+            operations,
+        };
+        match self.proposer.propose(context, command).await? {
+            Outcome::Applied { index } => Ok(index),
+            Outcome::Refused(refusal) => Err(refusal.into()),
+        }
+    }
+
+    fn check_datacenter(&self, context: &RequestContext) -> Option<()> {
+        let local = context
+            .datacenter
+            .as_ref()
+            .is_none_or(|asked| *asked == self.config.datacenter);
+        local.then_some(())
+    }
+
+    /// The wait asked for within its bounds, plus jitter, so that many clients with equal waits do
+    /// not come back together.
+    pub fn wait(&self, context: &RequestContext) -> Duration {
+        let asked = context
+            .wait
+            .filter(|wait| !wait.is_zero())
+            .unwrap_or(self.config.wait_default);
+        let wait = asked.min(self.config.wait_max);
+        wait + (wait / 16).mul_f64(rand::rng().random())
+    }
+}
+
+#[cfg(test)]
+mod tests;
