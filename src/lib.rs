@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod clock;
 pub mod control;
 pub mod directory;
+pub mod dns;
 pub mod metrics;
 pub mod raft;
 pub mod task;

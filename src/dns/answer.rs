@@ -1,0 +1,469 @@
+//! Answers queries in place from the catalog's views: which RCODE, which flags, which part of
+//! herald.
+//!
+//! `question` decodes, `subject` reads the name, `service`, `node`, `zone` and `reverse` say which
+//! records there are, `encode` writes them over the query. Nothing here locks, allocates (once the
+//! names asked are known) or waits.
+//!
+//! **Invariant**: an accepted query always gets a reply.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus_client::metrics::counter::Counter;
+
+use crate::catalog::Reader;
+use crate::catalog::index::{NodeView, ServiceView};
+
+use super::cache::{Cache, View};
+use super::compress::Written;
+use super::edns::{Code, Edns, Text};
+use super::encode::{Conclusion, Message, Rcode, Section, Unwritten, rtype};
+use super::freshness::Freshness;
+use super::handler::{Handler, Received, Reply, Transport};
+use super::name::{Dotted, Name};
+use super::question::{Asked, CLASS_ANY, CLASS_IN, HEADER_OCTETS, Packet, Query, decode};
+use super::random::Random;
+use super::select::Scratch;
+use super::settings::{Home, Settings, UDP_OCTETS_MAX, UDP_OCTETS_MIN, Zone};
+use super::srv::Glue;
+use super::subject::Subject;
+use super::tags::Reasons;
+use super::{node, reverse, service, zone};
+
+/// Time without word from a leader after which answers are marked as stale.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+
+/// What all responders of one agent share. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The catalog.
+    pub catalog: Reader,
+    /// The choices in force; a reload stores new ones.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// How far the catalog may lag behind.
+    pub freshness: Arc<Freshness>,
+    /// Records left out because no message can carry them (`dns_unencodable`).
+    pub unencodable: Counter,
+}
+
+/// Answers the queries of one worker or connection. Cheap to make; owns what it needs to answer
+/// without lock or allocation: the slots it has met, a random generator, scratch space.
+#[derive(Debug)]
+pub struct Responder {
+    newest: arc_swap::Cache<Arc<ArcSwap<Settings>>, Arc<Settings>>,
+    settings: Arc<Settings>,
+    freshness: Arc<Freshness>,
+    asked: Asked,
+    tools: Tools,
+}
+
+/// What answering needs besides the query.
+#[derive(Debug)]
+pub(super) struct Tools {
+    pub(super) catalog: Reader,
+    services: Cache<ServiceView>,
+    nodes: Cache<NodeView>,
+    pub(super) random: Random,
+    pub(super) scratch: Scratch,
+    pub(super) glue: Vec<Glue>,
+    pub(super) dotted: Dotted,
+    /// The name being followed in a chain of aliases.
+    pub(super) inner: Name,
+    /// Why no instance of the service asked is eligible.
+    pub(super) reasons: Reasons,
+    unencodable: Counter,
+}
+
+/// What the parts that write records need to know of a query.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) qtype: u16,
+    /// Most answers of a service: `udp_answer_limit` for a client that has not said what it takes.
+    pub(super) answers_max: usize,
+}
+
+/// How a query ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    pub(super) rcode: Rcode,
+    pub(super) truncated: bool,
+    /// The text of [`Code::Other`] are [`Tools::reasons`].
+    pub(super) error: Option<Code>,
+}
+
+impl Verdict {
+    /// NOERROR with what was written.
+    pub(super) fn answered(truncated: bool) -> Self {
+        Self {
+            rcode: Rcode::NoError,
+            truncated,
+            error: None,
+        }
+    }
+
+    fn failed(code: Code) -> Self {
+        Self {
+            rcode: Rcode::ServFail,
+            truncated: false,
+            error: Some(code),
+        }
+    }
+}
+
+impl Tools {
+    fn new(catalog: Reader, unencodable: Counter) -> Self {
+        let mut random = Random::new();
+        Self {
+            catalog,
+            services: Cache::new(random.next()),
+            nodes: Cache::new(random.next()),
+            random,
+            scratch: Scratch::default(),
+            glue: Vec::new(),
+            dotted: Dotted::default(),
+            inner: Name::default(),
+            reasons: Reasons::default(),
+            unencodable,
+        }
+    }
+
+    /// A service by its name in lower case, with its TTL. A label with a dot in it (`a\.b`) names
+    /// none: dots separate tags.
+    pub(super) fn service(
+        &mut self,
+        folded: &[u8],
+        settings: &Settings,
+    ) -> Option<(View<ServiceView>, u32)> {
+        if folded.contains(&b'.') {
+            return None;
+        }
+        let dns = self.catalog.dns();
+        self.services.view(folded, || {
+            Some((dns.service(folded)?, settings.service_ttl(folded)))
+        })
+    }
+
+    /// A node by its name in lower case.
+    pub(super) fn node(&mut self, folded: &[u8]) -> Option<View<NodeView>> {
+        let dns = self.catalog.dns();
+        let found = self.nodes.view(folded, || Some((dns.node(folded)?, 0)));
+        found.map(|(view, _)| view)
+    }
+
+    /// The node whose name are the labels of `wire`.
+    pub(super) fn node_of_labels(&mut self, wire: &[u8]) -> Result<View<NodeView>, bool> {
+        let dns = self.catalog.dns();
+        let folded = self.dotted.join(wire).ok_or(false)?;
+        let found = self.nodes.view(folded, || Some((dns.node(folded)?, 0)));
+        found
+            .map(|(view, _)| view)
+            .ok_or_else(|| dns.is_node_suffix(folded))
+    }
+
+    /// Counts a record that no message can carry.
+    pub(super) fn count_unencodable(&self) {
+        self.unencodable.inc();
+    }
+}
+
+impl Responder {
+    /// A responder that has met no name yet.
+    pub fn new(sources: Sources) -> Self {
+        let settings = sources.settings.load_full();
+        Self {
+            newest: arc_swap::Cache::new(sources.settings),
+            settings,
+            freshness: sources.freshness,
+            asked: Asked::default(),
+            tools: Tools::new(sources.catalog, sources.unencodable),
+        }
+    }
+
+    /// Answers like [`Handler::handle`], but never defers to the leader however old this server's
+    /// state is: for the slow path, once the leader was asked in vain. Stale answers are marked, or
+    /// SERVFAIL where `allow_stale` is off.
+    pub fn handle_without_leader(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
+        self.respond(received, buffer, false)
+    }
+
+    fn respond(&mut self, received: &Received, buffer: &mut [u8], ask_leader: bool) -> Reply {
+        if !Arc::ptr_eq(self.newest.load(), &self.settings) {
+            // TTLs are kept beside the slots.
+            self.settings = Arc::clone(self.newest.load());
+            self.tools.services.clear();
+        }
+        let settings = &*self.settings;
+        let zone = &*settings.primary().wire;
+        let packet = decode(buffer, received.length, &mut self.asked);
+        let edns = self.asked.edns.as_ref();
+        let bare = |buffer: &mut [u8], rcode| {
+            let octets_max = octets_max(received.transport, edns, settings);
+            let mut message = Message::new(buffer, settings, zone, HEADER_OCTETS, octets_max, edns);
+            Reply::Send(message.finish(refusal(rcode), edns, &[]))
+        };
+        match packet {
+            Packet::Ignored => Reply::Drop,
+            Packet::Malformed => bare(buffer, Rcode::FormErr),
+            Packet::OtherOperation => bare(buffer, Rcode::NotImp),
+            Packet::Empty => bare(buffer, Rcode::Refused),
+            Packet::Query(query) => {
+                let exchange = Exchange {
+                    settings,
+                    freshness: &self.freshness,
+                    name: &self.asked.name,
+                    edns,
+                    query,
+                    transport: received.transport,
+                    ask_leader,
+                };
+                exchange.reply(&mut self.tools, buffer)
+            }
+        }
+    }
+}
+
+impl Handler for Responder {
+    fn handle(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
+        self.respond(received, buffer, true)
+    }
+
+    fn handle_alone(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
+        self.handle_without_leader(received, buffer)
+    }
+}
+
+/// Most octets of a reply.
+fn octets_max(transport: Transport, edns: Option<&Edns>, settings: &Settings) -> usize {
+    let octets = match (transport, edns) {
+        (Transport::Tcp, _) => u16::MAX,
+        // RFC 6891 §6.2.3: "Values lower than 512 MUST be treated as equal to 512."
+        (Transport::Udp, Some(edns)) => edns
+            .size
+            .clamp(UDP_OCTETS_MIN, UDP_OCTETS_MAX)
+            .min(settings.udp_response_max),
+        (Transport::Udp, None) => UDP_OCTETS_MIN,
+    };
+    octets.into()
+}
+
+fn refusal(rcode: Rcode) -> Conclusion {
+    Conclusion {
+        rcode,
+        authoritative: false,
+        truncated: false,
+    }
+}
+
+/// One well-formed query on its way to an answer.
+struct Exchange<'a> {
+    settings: &'a Settings,
+    freshness: &'a Freshness,
+    name: &'a Name,
+    edns: Option<&'a Edns>,
+    query: Query,
+    transport: Transport,
+    ask_leader: bool,
+}
+
+impl Exchange<'_> {
+    fn reply(&self, tools: &mut Tools, buffer: &mut [u8]) -> Reply {
+        // RFC 6891 §6.1.3: "If a responder does not implement the VERSION level of the request,
+        // then it MUST respond with RCODE=BADVERS."
+        if self.edns.is_some_and(|edns| edns.version > 0) {
+            return self.refuse(buffer, Rcode::BadVers);
+        }
+        if !matches!(self.query.class, CLASS_IN | CLASS_ANY) {
+            return self.refuse(buffer, Rcode::Refused);
+        }
+        match self.settings.home(self.name) {
+            Home::Outside => self.refuse(buffer, Rcode::Refused),
+            Home::Slow => Reply::Slow,
+            Home::Catalog(zone) => self.answer_catalog(tools, buffer, zone),
+            Home::Reverse(zone) => self.answer_reverse(tools, buffer, zone),
+        }
+    }
+
+    fn refuse(&self, buffer: &mut [u8], rcode: Rcode) -> Reply {
+        let mut message = self.message(buffer, self.settings.primary());
+        Reply::Send(message.finish(refusal(rcode), self.edns, &[]))
+    }
+
+    fn answer_catalog(&self, tools: &mut Tools, buffer: &mut [u8], zone: &Zone) -> Reply {
+        let zone_label = self.name.labels() - zone.labels;
+        let subject = Subject::of(self.name, zone_label, self.settings);
+        let is_static = matches!(subject, Subject::Address(_));
+        let mut age = Duration::ZERO;
+        let verdict = match self.staleness() {
+            _ if self.query.qtype == rtype::AXFR => Verdict {
+                rcode: Rcode::NotImp,
+                truncated: false,
+                error: None,
+            },
+            Staleness::AskLeader if !is_static => return Reply::Slow,
+            Staleness::Unusable(verdict) if !is_static => verdict,
+            staleness => {
+                if let (Staleness::Usable(found), false) = (staleness, is_static) {
+                    age = found;
+                }
+                let mut message = self.message(buffer, zone);
+                message.reuse_question(self.name, zone_label);
+                let verdict = self.answer_subject(tools, &mut message, subject);
+                return self.conclude(tools, &mut message, verdict, age);
+            }
+        };
+        self.conclude(tools, &mut self.message(buffer, zone), verdict, age)
+    }
+
+    fn answer_subject(
+        &self,
+        tools: &mut Tools,
+        message: &mut Message<'_>,
+        subject: Subject,
+    ) -> Verdict {
+        let context = self.context();
+        match subject {
+            Subject::Apex => zone::answer_apex(&context, tools, message),
+            Subject::NameServer => zone::answer_name_server(&context, tools, message),
+            Subject::Empty => zone::deny(message, Rcode::NoError, Written::Apex),
+            Subject::Missing => zone::deny(message, Rcode::NxDomain, Written::Apex),
+            // What exists there is not known: NXDOMAIN would be a lie that resolvers keep.
+            Subject::Unreachable => Verdict::failed(Code::NoReachableAuthority),
+            Subject::Address(ip) => answer_address(&context, message, ip),
+            Subject::Node { labels } => {
+                node::answer(&context, tools, message, self.name.wire(0, labels))
+            }
+            Subject::Service { labels, implied } => {
+                service::answer(&context, tools, message, self.name, labels, implied)
+            }
+        }
+    }
+
+    fn answer_reverse(&self, tools: &mut Tools, buffer: &mut [u8], zone: &Zone) -> Reply {
+        let (verdict, age) = match self.staleness() {
+            Staleness::AskLeader => return Reply::Slow,
+            Staleness::Unusable(verdict) => (Some(verdict), Duration::ZERO),
+            Staleness::Usable(age) => (None, age),
+        };
+        // Names are made below the primary zone, which the question does not end in.
+        let mut message = self.message(buffer, self.settings.primary());
+        let verdict = match verdict {
+            Some(verdict) => Some(verdict),
+            None => reverse::answer(&self.context(), tools, &mut message, self.name, zone),
+        };
+        match verdict {
+            Some(verdict) => self.conclude(tools, &mut message, verdict, age),
+            None => Reply::Slow,
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        // A size of 512 says no more than no OPT at all.
+        let is_small = self.transport == Transport::Udp
+            && self.edns.is_none_or(|edns| edns.size <= UDP_OCTETS_MIN);
+        Context {
+            settings: self.settings,
+            qtype: self.query.qtype,
+            answers_max: if is_small {
+                self.settings.udp_answer_limit
+            } else {
+                usize::MAX
+            },
+        }
+    }
+
+    fn message<'b>(&'b self, buffer: &'b mut [u8], zone: &'b Zone) -> Message<'b> {
+        let octets_max = octets_max(self.transport, self.edns, self.settings);
+        let end = self.query.end;
+        Message::new(
+            buffer,
+            self.settings,
+            &zone.wire,
+            end,
+            octets_max,
+            self.edns,
+        )
+    }
+
+    fn conclude(
+        &self,
+        tools: &Tools,
+        message: &mut Message<'_>,
+        verdict: Verdict,
+        age: Duration,
+    ) -> Reply {
+        let stale = (age > STALE_AFTER).then_some(match verdict.rcode {
+            Rcode::NxDomain => Code::StaleNxdomain,
+            _ => Code::StaleAnswer,
+        });
+        let conclusion = Conclusion {
+            rcode: verdict.rcode,
+            authoritative: true,
+            truncated: verdict.truncated,
+        };
+        let edns = self.edns;
+        let errors = [stale, verdict.error];
+        let octets = if edns.is_none() || errors == [None, None] {
+            message.finish(conclusion, edns, &[])
+        } else {
+            let reasons = || Text::new(format_args!("{}", tools.reasons));
+            let text = |code| (code == Code::Other).then(reasons);
+            message.finish(
+                conclusion,
+                edns,
+                &errors.map(|code| Some((code?, text(code?)))),
+            )
+        };
+        Reply::Send(octets)
+    }
+
+    fn staleness(&self) -> Staleness {
+        if !self.freshness.is_loaded() {
+            return Staleness::Unusable(Verdict::failed(Code::NotReady));
+        }
+        if self.freshness.leads() {
+            return Staleness::Usable(Duration::ZERO);
+        }
+        let age = self.freshness.age();
+        let allowed = self.settings.allow_stale;
+        if self.ask_leader && (!allowed || age > self.settings.max_stale) {
+            return Staleness::AskLeader;
+        }
+        if allowed {
+            Staleness::Usable(age)
+        } else {
+            Staleness::Unusable(Verdict::failed(Code::NoReachableAuthority))
+        }
+    }
+}
+
+/// Whether this server's memory may be answered from.
+enum Staleness {
+    /// It may; it is this old.
+    Usable(Duration),
+    /// The leader is to be asked first, off the hot path.
+    AskLeader,
+    /// It may not.
+    Unusable(Verdict),
+}
+
+/// `<hex>.addr`: the address in its own name; other types are NODATA.
+fn answer_address(context: &Context<'_>, message: &mut Message<'_>, ip: IpAddr) -> Verdict {
+    let ttl = context.settings.node_ttl;
+    if !fits_type(context.qtype, ip) {
+        return zone::deny(message, Rcode::NoError, Written::Apex);
+    }
+    let written = message.address(Section::Answer, Written::Question, ttl, ip);
+    Verdict::answered(written == Err(Unwritten::Full))
+}
+
+/// Whether a question of this type asks for this address.
+pub(super) fn fits_type(qtype: u16, ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => matches!(qtype, rtype::A | rtype::ANY),
+        IpAddr::V6(_) => matches!(qtype, rtype::AAAA | rtype::ANY),
+    }
+}

@@ -1,0 +1,70 @@
+//! Handlers with their buffers, for what is answered off the worker threads.
+
+use std::sync::Mutex;
+
+use super::batch::OCTETS_MAX;
+use super::handler::{Handler, Received, Reply};
+
+/// A pool of desks. Answering does not await, so there are never more desks than the runtime has
+/// threads, however many connections are open.
+pub(crate) struct Desks<H> {
+    make: Box<dyn Fn() -> H + Send + Sync>,
+    free: Mutex<Vec<Desk<H>>>,
+}
+
+/// One handler and the buffer that it answers in.
+struct Desk<H> {
+    handler: H,
+    buffer: Vec<u8>,
+}
+
+impl<H: Handler> Desks<H> {
+    /// Desks with handlers that `make` makes when they are needed.
+    pub(crate) fn new(make: impl Fn() -> H + Send + Sync + 'static) -> Self {
+        Self {
+            make: Box::new(make),
+            free: Mutex::default(),
+        }
+    }
+
+    /// Puts `query` into a buffer for `work`, which gets the handler and the whole buffer.
+    pub(crate) fn with<R>(&self, query: &[u8], work: impl FnOnce(&mut H, &mut [u8]) -> R) -> R {
+        let mut desk = self.take();
+        let places = desk.buffer.iter_mut().zip(query);
+        places.for_each(|(place, octet)| *place = *octet);
+        let result = work(&mut desk.handler, &mut desk.buffer);
+        self.give(desk);
+        result
+    }
+
+    fn take(&self) -> Desk<H> {
+        let free = self.free.lock().expect("no holder of this lock panics");
+        let desk = { free }.pop();
+        desk.unwrap_or_else(|| Desk {
+            handler: (self.make)(),
+            buffer: vec![0; OCTETS_MAX],
+        })
+    }
+
+    fn give(&self, desk: Desk<H>) {
+        let mut free = self.free.lock().expect("no holder of this lock panics");
+        free.push(desk);
+    }
+}
+
+/// Answers from this server's memory, whatever its age.
+pub(crate) trait Alone: Send + Sync {
+    /// The answer, if there is one.
+    fn answer(&self, query: &[u8], received: &Received) -> Option<Vec<u8>>;
+}
+
+impl<H: Handler> Alone for Desks<H> {
+    fn answer(&self, query: &[u8], received: &Received) -> Option<Vec<u8>> {
+        self.with(query, |handler, buffer| {
+            match handler.handle_alone(received, buffer) {
+                Reply::Send(octets) => buffer.get(..octets).map(<[u8]>::to_vec),
+                Reply::Drop | Reply::Slow => None,
+            }
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! What lies between the engine and the answers: one call for each query.
+
+use std::net::SocketAddr;
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// One datagram.
+    Udp,
+    /// One length-prefixed message of a connection (RFC 7766).
+    Tcp,
+}
+
+/// A query as received; its octets are the first `length` of the buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Octets of the query.
+    pub length: usize,
+    /// How it came.
+    pub transport: Transport,
+    /// Who asks.
+    pub source: SocketAddr,
+}
+
+/// What the engine does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Send the first octets of the buffer, this many.
+    Send(usize),
+    /// Nothing: a response, or too short to be a query.
+    Drop,
+    /// This server's memory cannot answer: hand the query, still whole in the buffer, to the slow
+    /// path.
+    Slow,
+}
+
+/// Answers queries in place. One value for each worker; it never blocks and, in the steady state,
+/// never allocates.
+pub trait Handler: Send + 'static {
+    /// Answers the query in `buffer[..received.length]` by overwriting it. `buffer` is as long as
+    /// the longest possible answer (65,535 octets).
+    fn handle(&mut self, received: &Received, buffer: &mut [u8]) -> Reply;
+
+    /// Answers like [`Handler::handle`] once there is nobody left to ask: the slow path calls it
+    /// for what no static zone covers. [`Reply::Slow`] is SERVFAIL then.
+    fn handle_alone(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
+        self.handle(received, buffer)
+    }
+}
