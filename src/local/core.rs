@@ -1,0 +1,430 @@
+//! The rules of registration and of the passing of time, without tasks, locks or I/O.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::health::{Input, Machine, Mechanism, Report, Timers};
+use crate::types::{
+    Check, CheckId, NODE_MAINTENANCE, SERF_HEALTH, SERVERS_SERVICE, SERVICE_MAINTENANCE, Service,
+    ServiceId, Status, is_dns_label,
+};
+
+use super::Limits;
+use super::definition::{self, CheckDefinition, ServiceDefinition};
+use super::error::{MaintenanceError, RegisterError, ReportError, UnknownCheck, UnknownService};
+use super::pending::Pending;
+use super::state::{LocalCheck, LocalState};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The check's machine wants to be called.
+    Machine(CheckId),
+    /// The catalog is to be told the output that has changed since.
+    Output(CheckId),
+}
+
+/// Services, checks and their machines.
+#[derive(Debug)]
+pub(super) struct Core {
+    limits: Limits,
+    server: bool,
+    state: LocalState,
+    machines: BTreeMap<CheckId, Machine>,
+    timers: Timers<Timer>,
+    pending: Pending,
+    generation: u64,
+}
+
+impl Core {
+    pub(super) fn new(limits: Limits, server: bool) -> Self {
+        let pending = Pending::new(limits.services_max + limits.checks_max);
+        Self {
+            limits,
+            server,
+            state: LocalState::default(),
+            machines: BTreeMap::new(),
+            timers: Timers::default(),
+            pending,
+            generation: 0,
+        }
+    }
+
+    pub(super) fn state(&self) -> &LocalState {
+        &self.state
+    }
+
+    pub(super) fn pending(&mut self) -> &mut Pending {
+        &mut self.pending
+    }
+
+    /// Grows with every wish to tell the catalog something.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When [`Core::tick`] is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    pub(super) fn register_service(
+        &mut self,
+        now: Instant,
+        definition: ServiceDefinition,
+        replace_checks: bool,
+    ) -> Result<(), RegisterError> {
+        let (mut service, checks) = definition::numbered(definition)?;
+        self.admit_service(&service)?;
+        self.admit_checks(&checks)?;
+        definition::tag_addresses(&mut service);
+        let (id, service) = (service.id.clone(), Arc::new(service));
+        let before = self.state.services.insert(id.clone(), Arc::clone(&service));
+        if before.is_none_or(|before| before.name != service.name)
+            && !is_dns_label(service.name.as_str())
+        {
+            tracing::warn!(service = %service.name, "the service's name is no host name: most software cannot look it up over DNS");
+        }
+        for kept in self.state.checks_of(&id) {
+            if replace_checks && !checks.contains_key(&kept) {
+                self.remove_check(&kept);
+            }
+            // Kept ones too: the catalog may have lost the service, and its checks with it.
+            self.mark_check(kept);
+        }
+        for (check_id, check) in checks {
+            self.put_check(now, check_id, check, Some(&service));
+        }
+        self.mark_service(id);
+        Ok(())
+    }
+
+    pub(super) fn deregister_service(&mut self, id: &ServiceId) -> Result<(), UnknownService> {
+        let Some(service) = self.state.services.remove(id) else {
+            return Err(UnknownService { id: id.to_string() });
+        };
+        for check in self.state.checks_of(id) {
+            self.remove_check(&check);
+            self.mark_check(check);
+        }
+        self.mark_service(service.id.clone());
+        Ok(())
+    }
+
+    pub(super) fn register_check(
+        &mut self,
+        now: Instant,
+        mut definition: CheckDefinition,
+    ) -> Result<(), RegisterError> {
+        let id = match definition.id.take() {
+            Some(id) => id,
+            None if definition.name.is_empty() => return Err(RegisterError::CheckName),
+            None => definition.name.parse()?,
+        };
+        let service = match &definition.service_id {
+            None => None,
+            Some(service) => Some(self.state.service(service).cloned().ok_or_else(|| {
+                RegisterError::UnknownService {
+                    id: service.to_string(),
+                }
+            })?),
+        };
+        let checks = BTreeMap::from([(id, definition)]);
+        self.admit_checks(&checks)?;
+        for (id, definition) in checks {
+            self.put_check(now, id, definition, service.as_ref());
+        }
+        Ok(())
+    }
+
+    pub(super) fn deregister_check(&mut self, id: &CheckId) -> Result<(), UnknownCheck> {
+        let Some(local) = self.state.check(id) else {
+            return Err(UnknownCheck { id: id.to_string() });
+        };
+        let id = local.check.id.clone();
+        self.remove_check(&id);
+        self.mark_check(id);
+        Ok(())
+    }
+
+    /// Takes a service's report about itself.
+    pub(super) fn report(
+        &mut self,
+        now: Instant,
+        id: &CheckId,
+        report: Report,
+    ) -> Result<(), ReportError> {
+        let Some(machine) = self.machines.get_mut(id) else {
+            return Err(UnknownCheck { id: id.to_string() }.into());
+        };
+        if !machine.is_ttl() {
+            return Err(ReportError::NotTtl { id: id.to_string() });
+        }
+        let actions = machine.handle(now, Input::Report(report));
+        self.wind(id);
+        if let Some(report) = actions.report {
+            self.show(now, id, report);
+        }
+        Ok(())
+    }
+
+    /// Puts the node into maintenance with a reason, which may be empty, or takes it out.
+    pub(super) fn node_maintenance(&mut self, now: Instant, reason: Option<&str>) {
+        let id: CheckId = NODE_MAINTENANCE.parse().expect("the id is short");
+        let check = reason.map(|reason| maintenance("node", "Node Maintenance Mode", reason));
+        self.maintenance(now, id, check, None);
+    }
+
+    /// Puts a service into maintenance with a reason, which may be empty, or takes it out.
+    pub(super) fn service_maintenance(
+        &mut self,
+        now: Instant,
+        id: &ServiceId,
+        reason: Option<&str>,
+    ) -> Result<(), MaintenanceError> {
+        let unknown = || UnknownService { id: id.to_string() };
+        let service = self.state.service(id).cloned().ok_or_else(unknown)?;
+        let check_id = format!("{SERVICE_MAINTENANCE}{}", service.id).parse()?;
+        let check = reason.map(|reason| CheckDefinition {
+            service_id: Some(service.id.clone()),
+            ..maintenance("service", "Service Maintenance Mode", reason)
+        });
+        self.maintenance(now, check_id, check, Some(&service));
+        Ok(())
+    }
+
+    /// Carries out what time has brought.
+    pub(super) fn tick(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Output(id) => self.mark_check(id),
+                Timer::Machine(id) => self.tick_check(now, &id),
+            }
+        }
+    }
+
+    /// Whether only the output of a check is known to differ, and its time has not come.
+    pub(super) fn output_waits(&self, id: &CheckId) -> bool {
+        self.timers.contains(&Timer::Output(id.clone()))
+    }
+
+    /// Takes on tags that others set in the catalog on a service that allows it.
+    pub(super) fn adopt_tags(&mut self, id: &ServiceId, tags: &Arc<[Arc<str>]>) {
+        if let Some(service) = self.state.services.get_mut(id) {
+            Arc::make_mut(service).tags = Arc::clone(tags);
+        }
+    }
+
+    fn tick_check(&mut self, now: Instant, id: &CheckId) {
+        let Some(machine) = self.machines.get_mut(id) else {
+            return;
+        };
+        let actions = machine.handle(now, Input::Timer);
+        if let Some(report) = actions.report {
+            tracing::warn!(check = %id, "missed its time to live, is now critical");
+            self.show(now, id, report);
+        }
+        let service = self
+            .state
+            .check(id)
+            .filter(|_| actions.reap)
+            .and_then(|local| local.check.service_id.clone());
+        match service {
+            Some(service) => {
+                tracing::info!(%service, check = %id, "critical for too long, deregistering the service");
+                // Its checks go with it, so this cannot come twice; an unknown service has none.
+                drop(self.deregister_service(&service));
+            }
+            None => self.wind(id),
+        }
+    }
+
+    fn admit_service(&self, service: &Service) -> Result<(), RegisterError> {
+        let limit = self.limits.services_max;
+        if service.address.is_unspecified() {
+            Err(RegisterError::ServiceAddress)
+        } else if self.server && service.id.as_str().eq_ignore_ascii_case(SERVERS_SERVICE) {
+            Err(RegisterError::Reserved {
+                what: "service id",
+                id: service.id.to_string(),
+            })
+        } else if self.state.service(&service.id).is_none() && self.state.services.len() >= limit {
+            Err(RegisterError::TooMany {
+                what: "services",
+                limit,
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn admit_checks(
+        &self,
+        checks: &BTreeMap<CheckId, CheckDefinition>,
+    ) -> Result<(), RegisterError> {
+        let limit = self.limits.checks_max;
+        let new = checks.keys().filter(|id| self.state.check(id).is_none());
+        if self.state.checks.len() + new.count() > limit {
+            return Err(RegisterError::TooMany {
+                what: "checks",
+                limit,
+            });
+        }
+        for (id, check) in checks {
+            if is_own_check(id) {
+                return Err(RegisterError::Reserved {
+                    what: "check id",
+                    id: id.to_string(),
+                });
+            }
+            if check.mechanism.is_program() && !self.limits.enable_script_checks {
+                return Err(RegisterError::ScriptsDisabled);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds or replaces a check. One that replaces another keeps its status and output, whatever
+    /// status the new definition begins with.
+    fn put_check(
+        &mut self,
+        now: Instant,
+        id: CheckId,
+        definition: CheckDefinition,
+        service: Option<&Arc<Service>>,
+    ) {
+        let limits = definition.limits(self.limits.output_octets_max);
+        let before = self.state.check(&id);
+        let is_new = before.is_none_or(|before| *before.definition != definition);
+        if is_new && !definition.mechanism.is_built() {
+            let kind = definition.mechanism.check_type().as_str();
+            tracing::warn!(check = %id, kind, "checks of this type are not run yet: it keeps its status");
+        }
+        let (status, output) = match before.map(|before| &before.check) {
+            Some(before) => (before.status, before.output.clone()),
+            None => (
+                definition.status.unwrap_or(Status::Critical),
+                Box::default(),
+            ),
+        };
+        match self.machines.get_mut(&id) {
+            Some(machine) => machine.redefine(now, limits),
+            None => drop(
+                self.machines
+                    .insert(id.clone(), Machine::new(now, limits, definition.status)),
+            ),
+        }
+        let check = Check {
+            id: id.clone(),
+            name: definition.name.clone(),
+            status,
+            notes: definition.notes.clone(),
+            output,
+            service_id: service.map(|service| service.id.clone()),
+            check_type: definition.mechanism.check_type(),
+            definition: None,
+        };
+        let local = LocalCheck {
+            check,
+            service_name: service.map(|service| service.name.clone()),
+            service_tags: service.map_or_else(|| [].into(), |service| Arc::clone(&service.tags)),
+            definition: Arc::new(definition),
+        };
+        self.state.put_check(Arc::new(local));
+        self.wind(&id);
+        self.mark_check(id);
+    }
+
+    /// Shows a result here at once. The catalog learns of another status at once, of another
+    /// output alone only later.
+    fn show(&mut self, now: Instant, id: &CheckId, report: Report) {
+        let Some(before) = self.state.check(id).map(|local| &local.check) else {
+            return;
+        };
+        let status_differs = before.status != report.status;
+        if !status_differs && before.output == report.output {
+            return;
+        }
+        if let Some(local) = self.state.checks.get_mut(id) {
+            let check = &mut Arc::make_mut(local).check;
+            (check.status, check.output) = (report.status, report.output);
+        }
+        let delay = self.limits.check_update_interval;
+        if status_differs || delay == Duration::ZERO {
+            self.mark_check(id.clone());
+        } else if !self.output_waits(id) {
+            self.timers
+                .set(&Timer::Output(id.clone()), now.checked_add(delay));
+        }
+    }
+
+    fn maintenance(
+        &mut self,
+        now: Instant,
+        id: CheckId,
+        check: Option<CheckDefinition>,
+        service: Option<&Arc<Service>>,
+    ) {
+        match (check, self.state.check(&id).is_some()) {
+            (Some(check), false) => self.put_check(now, id, check, service),
+            (None, true) => {
+                self.remove_check(&id);
+                self.mark_check(id);
+            }
+            // Enabled again, the first reason stays.
+            (Some(_), true) | (None, false) => {}
+        }
+    }
+
+    fn remove_check(&mut self, id: &CheckId) {
+        self.state.remove_check(id);
+        self.machines.remove(id);
+        self.timers.set(&Timer::Machine(id.clone()), None);
+    }
+
+    /// Sets the timer of a check's machine.
+    fn wind(&mut self, id: &CheckId) {
+        let wake = self.machines.get(id).and_then(Machine::wake);
+        self.timers.set(&Timer::Machine(id.clone()), wake);
+    }
+
+    fn mark_service(&mut self, id: ServiceId) {
+        self.generation += 1;
+        self.pending.service(id);
+    }
+
+    fn mark_check(&mut self, id: CheckId) {
+        self.generation += 1;
+        self.timers.set(&Timer::Output(id.clone()), None);
+        self.pending.check(id);
+    }
+}
+
+/// Whether only herald itself makes checks of this id: they decide the health of a whole node or
+/// service.
+fn is_own_check(id: &CheckId) -> bool {
+    let id = id.as_str().to_ascii_lowercase();
+    id == NODE_MAINTENANCE
+        || id.starts_with(SERVICE_MAINTENANCE)
+        || id.eq_ignore_ascii_case(SERF_HEALTH)
+}
+
+fn maintenance(what: &str, name: &str, reason: &str) -> CheckDefinition {
+    let notes = match reason {
+        "" => format!(
+            "Maintenance mode is enabled for this {what}, but no reason was provided. This is a default message."
+        ),
+        given => given.to_owned(),
+    };
+    CheckDefinition {
+        name: name.into(),
+        notes: notes.into(),
+        status: Some(Status::Critical),
+        ..CheckDefinition::new(Mechanism::Maintenance)
+    }
+}
+
+#[cfg(test)]
+mod tests;

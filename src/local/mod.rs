@@ -1,0 +1,371 @@
+//! The services and checks of this node.
+//!
+//! Owns what was registered at this agent, runs the one timer of all its checks, and brings the
+//! catalog in line (`sync`). Registrations live in memory: `LocalState` is what a later file
+//! would keep. The catalog is changed through `directory` alone.
+//!
+//! **Invariant**: a refused registration changes nothing.
+//! **Invariant**: no lock is held across an await, and readers take none: they load the newest
+//! [`LocalState`].
+//! **Invariant**: only this node's entries are ever removed from the catalog, and never the
+//! servers' own: the service `consul` and the check `serfHealth`.
+
+mod core;
+mod definition;
+mod error;
+mod node;
+mod pending;
+mod state;
+mod sync;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::task::Tasks;
+use crate::types::{CheckId, Node, ServiceId};
+
+use self::core::Core;
+pub use self::definition::{CheckDefinition, ServiceDefinition};
+pub use self::error::{MaintenanceError, RegisterError, ReportError, UnknownCheck, UnknownService};
+pub use self::node::node_entry;
+pub use self::state::{Health, LocalCheck, LocalState};
+pub use crate::health::{Mechanism, MechanismError, Report, Settings};
+
+/// What the agent registers and how much it may.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's own entry; see [`node_entry`].
+    pub node: Node,
+    /// Whether this agent is a server, which keeps the service `consul` by itself.
+    pub server: bool,
+    /// Bounds of registrations and checks.
+    pub limits: Limits,
+    /// When the catalog is told.
+    pub sync: SyncConfig,
+}
+
+/// Bounds of registrations and checks.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most services. Default 65,536.
+    pub services_max: usize,
+    /// Most checks. Default 262,144.
+    pub checks_max: usize,
+    /// Most octets of a check's output. Default 4,096 (`check_output_max_size`).
+    pub output_octets_max: usize,
+    /// How long the catalog may not know a new output of a check whose status has not changed.
+    /// Default 300 s (`check_update_interval`); zero tells it at once.
+    pub check_update_interval: Duration,
+    /// Whether checks may start programs. Default false (`enable_script_checks`).
+    pub enable_script_checks: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            services_max: 65_536,
+            checks_max: 262_144,
+            output_octets_max: 4_096,
+            check_update_interval: Duration::from_secs(300),
+            enable_script_checks: false,
+        }
+    }
+}
+
+/// When the catalog is told.
+#[derive(Clone, Debug)]
+pub struct SyncConfig {
+    /// Time between two full comparisons, give or take a tenth. Default 60 s.
+    pub interval: Duration,
+    /// First pause after a failure; it doubles with each further one. Default 100 ms.
+    pub retry_min: Duration,
+    /// Longest pause after failures. Default 15 s.
+    pub retry_max: Duration,
+    /// How long a change waits to be in the catalog before it is acknowledged all the same.
+    /// Default 250 ms.
+    pub acknowledge_wait: Duration,
+}
+
+impl Default for SyncConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(60),
+            retry_min: Duration::from_millis(100),
+            retry_max: Duration::from_secs(15),
+            acknowledge_wait: Duration::from_millis(250),
+        }
+    }
+}
+
+/// Why the part cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// A duration that must not be zero is.
+    #[error("{what} is zero, it must be longer")]
+    Zero {
+        /// The setting.
+        what: &'static str,
+    },
+}
+
+/// The services and checks of this node. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Local {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    core: Mutex<Core>,
+    published: ArcSwap<LocalState>,
+    node: Node,
+    acknowledge_wait: Duration,
+    sync_wake: Notify,
+    timer_wake: Notify,
+    /// Generation up to which the catalog was told.
+    synced: watch::Sender<u64>,
+    /// Counts changes of services.
+    services_changed: watch::Sender<u64>,
+    gauges: Gauges,
+}
+
+/// How much there is now.
+#[derive(Debug)]
+struct Gauges {
+    services: Gauge,
+    checks: Gauge,
+    pending: Gauge,
+}
+
+impl Gauges {
+    fn new(metrics: &Metrics) -> Self {
+        let gauge = |name, help| metrics.register(name, help, Gauge::default());
+        Self {
+            services: gauge("local_services", "Services registered at this agent"),
+            checks: gauge("local_checks", "Checks registered at this agent"),
+            pending: gauge(
+                "local_sync_pending",
+                "Entries that the catalog has yet to be told",
+            ),
+        }
+    }
+
+    fn show(&self, core: &mut Core) {
+        let set = |gauge: &Gauge, count| {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        set(&self.services, core.state().services.len());
+        set(&self.checks, core.state().checks.len());
+        set(&self.pending, core.pending().len());
+    }
+}
+
+/// Starts the timer of all checks, and the task that keeps the catalog in line.
+///
+/// # Errors
+/// [`StartError`]: the configuration cannot work.
+pub fn start(
+    config: Config,
+    directory: Directory,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Local, StartError> {
+    for (what, duration) in [
+        (
+            "interval of comparisons with the catalog",
+            config.sync.interval,
+        ),
+        ("pause after a failed write", config.sync.retry_min),
+        ("longest pause after failed writes", config.sync.retry_max),
+    ] {
+        if duration.is_zero() {
+            return Err(StartError::Zero { what });
+        }
+    }
+    let shared = Arc::new(Shared {
+        core: Mutex::new(Core::new(config.limits, config.server)),
+        published: ArcSwap::default(),
+        node: config.node.clone(),
+        acknowledge_wait: config.sync.acknowledge_wait,
+        sync_wake: Notify::new(),
+        timer_wake: Notify::new(),
+        synced: watch::Sender::new(0),
+        services_changed: watch::Sender::new(0),
+        gauges: Gauges::new(metrics),
+    });
+    let sync = sync::Sync {
+        shared: Arc::clone(&shared),
+        directory,
+        node: config.node,
+        config: config.sync,
+        counts: sync::Counts::new(metrics),
+    };
+    tasks.spawn(sync.run());
+    let timed = Arc::clone(&shared);
+    tasks.spawn(async move { timed.keep_time().await });
+    Ok(Local { shared })
+}
+
+impl Local {
+    /// The newest state of everything registered here. Lock-free.
+    pub fn state(&self) -> Arc<LocalState> {
+        self.shared.published.load_full()
+    }
+
+    /// This node's own entry.
+    pub fn node(&self) -> &Node {
+        &self.shared.node
+    }
+
+    /// Fires with every change of the services (not the checks) of this agent.
+    pub fn services_changed(&self) -> watch::Receiver<u64> {
+        self.shared.services_changed.subscribe()
+    }
+
+    /// Adds or replaces a service. Checks that it has and that are not in `definition` stay, unless
+    /// `replace_checks`; those that are in both keep their status and output.
+    ///
+    /// Returns once the catalog has it (DNS then answers it), or after the time that changes wait
+    /// at most; it is then still brought there.
+    ///
+    /// # Errors
+    /// [`RegisterError`]: nothing changed.
+    pub async fn register_service(
+        &self,
+        definition: ServiceDefinition,
+        replace_checks: bool,
+    ) -> Result<(), RegisterError> {
+        self.change(|core, now| core.register_service(now, definition, replace_checks))
+            .await
+    }
+
+    /// Removes a service and its checks; returns as [`Local::register_service`] does.
+    ///
+    /// # Errors
+    /// There is no such service.
+    pub async fn deregister_service(&self, id: &ServiceId) -> Result<(), UnknownService> {
+        self.change(|core, _| core.deregister_service(id)).await
+    }
+
+    /// Adds or replaces a check of the node or of a service. One that is already there keeps its
+    /// status and output. Returns as [`Local::register_service`] does.
+    ///
+    /// # Errors
+    /// [`RegisterError`]: nothing changed.
+    pub async fn register_check(&self, definition: CheckDefinition) -> Result<(), RegisterError> {
+        self.change(|core, now| core.register_check(now, definition))
+            .await
+    }
+
+    /// Removes a check; returns as [`Local::register_service`] does.
+    ///
+    /// # Errors
+    /// There is no such check.
+    pub async fn deregister_check(&self, id: &CheckId) -> Result<(), UnknownCheck> {
+        self.change(|core, _| core.deregister_check(id)).await
+    }
+
+    /// Takes a service's report about itself for a TTL check. Another status returns as
+    /// [`Local::register_service`] does; another output alone reaches the catalog later.
+    ///
+    /// # Errors
+    /// [`ReportError`]: nothing changed.
+    pub async fn report(&self, id: &CheckId, report: Report) -> Result<(), ReportError> {
+        self.change(|core, now| core.report(now, id, report)).await
+    }
+
+    /// Puts the node into maintenance with a reason, which may be empty, or takes it out. In
+    /// maintenance already, it keeps its reason.
+    pub async fn node_maintenance(&self, reason: Option<&str>) {
+        self.change(|core, now| core.node_maintenance(now, reason))
+            .await;
+    }
+
+    /// Puts a service into maintenance with a reason, which may be empty, or takes it out. In
+    /// maintenance already, it keeps its reason.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`]: nothing changed.
+    pub async fn service_maintenance(
+        &self,
+        id: &ServiceId,
+        reason: Option<&str>,
+    ) -> Result<(), MaintenanceError> {
+        self.change(|core, now| core.service_maintenance(now, id, reason))
+            .await
+    }
+
+    /// Changes the core, and waits until the catalog was told if there is something to tell.
+    async fn change<T>(&self, change: impl FnOnce(&mut Core, Instant) -> T) -> T {
+        let (result, generation) = self.shared.change(change);
+        if let Some(generation) = generation {
+            let mut synced = self.shared.synced.subscribe();
+            let told = synced.wait_for(|synced| *synced >= generation);
+            // Past the wait the change stands all the same, and stays on its way.
+            drop(tokio::time::timeout(self.shared.acknowledge_wait, told).await);
+        }
+        result
+    }
+}
+
+impl Shared {
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().expect("no holder of this lock panics")
+    }
+
+    /// Changes the core and publishes; the generation to wait for where the catalog is to be told.
+    fn change<T>(&self, change: impl FnOnce(&mut Core, Instant) -> T) -> (T, Option<u64>) {
+        let mut core = self.core();
+        let (generation, next) = (core.generation(), core.next());
+        let result = change(&mut core, clock::now());
+        self.publish(&mut core);
+        if core.next() != next {
+            self.timer_wake.notify_one();
+        }
+        let told = core.generation();
+        drop(core);
+        if told == generation {
+            return (result, None);
+        }
+        self.sync_wake.notify_one();
+        (result, Some(told))
+    }
+
+    fn publish(&self, core: &mut Core) {
+        self.gauges.show(core);
+        let (new, old) = (core.state(), self.published.load());
+        let services_differ = !new.services.ptr_eq(&old.services);
+        if services_differ || !new.checks.ptr_eq(&old.checks) {
+            self.published.store(Arc::new(new.clone()));
+        }
+        if services_differ {
+            self.services_changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Calls the core whenever a deadline of any check is reached.
+    async fn keep_time(&self) {
+        loop {
+            let next = self.core().next();
+            tokio::select! {
+                () = self.timer_wake.notified() => {}
+                () = sleep_until(next) => drop(self.change(Core::tick)),
+            }
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

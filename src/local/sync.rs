@@ -1,0 +1,189 @@
+//! Brings the catalog in line with what this agent has registered.
+//!
+//! One task gathers what is pending while a write is under way and sends it as one command. Every
+//! so often it compares everything the catalog has for this node (anti-entropy). Failed writes are
+//! repeated with growing pauses; what is pending stays so until the catalog has it.
+
+mod compare;
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use rand::RngExt;
+use tokio::time::Instant;
+
+use crate::catalog::{Operation, Refusal, WatchKey};
+use crate::clock;
+use crate::directory::{Directory, ReadError, WriteError};
+use crate::metrics::Metrics;
+use crate::types::{Node, RequestContext};
+
+use super::pending::Pending;
+use super::state::LocalState;
+use super::{Shared, SyncConfig};
+
+/// Operations in one command: bounds its size in the log.
+const OPERATIONS_MAX: usize = 128;
+
+/// Sends differences to the catalog.
+pub(super) struct Sync {
+    pub(super) shared: Arc<Shared>,
+    pub(super) directory: Directory,
+    pub(super) node: Node,
+    pub(super) config: SyncConfig,
+    pub(super) counts: Counts,
+}
+
+/// What the task counts.
+pub(super) struct Counts {
+    commands: Counter,
+    failures: Counter,
+    refusals: Counter,
+}
+
+impl Counts {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let counter = |name, help| metrics.register(name, help, Counter::default());
+        Self {
+            commands: counter("local_sync_commands", "Commands sent to the catalog"),
+            failures: counter(
+                "local_sync_failures",
+                "Rounds that failed and were repeated",
+            ),
+            refusals: counter("local_sync_refusals", "Operations that the catalog refused"),
+        }
+    }
+}
+
+/// Why a round failed; what it was to tell is still pending.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Sync {
+    /// Runs for as long as the agent does. The first comparison comes at once.
+    pub(super) async fn run(self) {
+        let mut compare_at = clock::now();
+        let mut pause = self.config.retry_min;
+        loop {
+            tokio::select! {
+                () = self.shared.sync_wake.notified() => {}
+                () = tokio::time::sleep_until(compare_at) => {}
+            }
+            match self.round(compare_at).await {
+                Ok(compared) => {
+                    if compared {
+                        compare_at = clock::now() + jittered(self.config.interval);
+                    }
+                    pause = self.config.retry_min;
+                }
+                Err(error) => {
+                    self.counts.failures.inc();
+                    tracing::warn!(
+                        "telling the catalog failed, next attempt in {pause:?}: {error}"
+                    );
+                    tokio::time::sleep(jittered(pause)).await;
+                    pause = (pause * 2).min(self.config.retry_max);
+                    self.shared.sync_wake.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Compares if it is time to, and tells what is pending. Whether it compared.
+    async fn round(&self, compare_at: Instant) -> Result<bool, RoundError> {
+        let compare = compare_at <= clock::now() || self.shared.core().pending().compare;
+        let (work, state, generation) = self.gather(compare).await?;
+        match self.tell(&work, &state).await {
+            Ok(all) => {
+                self.shared.synced.send_replace(generation);
+                if !all && !compare {
+                    // Most likely the catalog lost the service of a check: a comparison tells.
+                    self.shared.core().pending().compare = true;
+                    self.shared.sync_wake.notify_one();
+                }
+                Ok(compare)
+            }
+            Err(error) => {
+                let mut core = self.shared.core();
+                core.pending().merge(work);
+                self.shared.publish(&mut core);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// What is to be told, the state to tell it from, and the generation that is complete then.
+    async fn gather(&self, compare: bool) -> Result<(Pending, LocalState, u64), ReadError> {
+        let catalog = if compare {
+            let key = WatchKey::NodeServices(self.node.name.clone());
+            Some(
+                self.directory
+                    .read(&RequestContext::default(), &key)
+                    .await?,
+            )
+        } else {
+            None
+        };
+        let mut core = self.shared.core();
+        let mut work = core.pending().take();
+        if let Some(catalog) = catalog {
+            let entry = catalog.state.node(&self.node.name);
+            let found = compare::differences(&mut core, &self.node, entry.map(AsRef::as_ref));
+            work.merge_unbounded(found);
+            work.compare = false;
+        }
+        self.shared.publish(&mut core);
+        Ok((work, core.state().clone(), core.generation()))
+    }
+
+    /// Whether the catalog took all of it. A refusal of one operation must not hold up the others:
+    /// they are then sent one by one.
+    async fn tell(&self, work: &Pending, state: &LocalState) -> Result<bool, WriteError> {
+        let operations = plan::operations(&self.node, state, work);
+        let context = RequestContext::default();
+        let mut all = true;
+        for chunk in operations.chunks(OPERATIONS_MAX) {
+            if self.write(&context, chunk).await?.is_none() {
+                continue;
+            }
+            for operation in chunk {
+                let one = std::slice::from_ref(operation);
+                if let Some(refusal) = self.write(&context, one).await? {
+                    self.counts.refusals.inc();
+                    tracing::error!("the catalog refused an entry of this node: {refusal}");
+                    all = false;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Sends one command. The catalog's reason if it refused it.
+    async fn write(
+        &self,
+        context: &RequestContext,
+        operations: &[Operation],
+    ) -> Result<Option<Refusal>, WriteError> {
+        self.counts.commands.inc();
+        match self.directory.write(context, operations.to_vec()).await {
+            Ok(_) => Ok(None),
+            Err(WriteError::Refused(refusal)) => Ok(Some(refusal)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Within a tenth of `duration`, so that many agents do not act together.
+fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(rand::rng().random_range(0.9..1.1))
+}
+
+#[cfg(test)]
+mod tests;
