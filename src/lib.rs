@@ -8,6 +8,7 @@ pub mod control;
 pub mod directory;
 pub mod dns;
 pub mod health;
+pub mod http;
 pub mod local;
 pub mod metrics;
 pub mod raft;

@@ -1,0 +1,257 @@
+//! `/v1/catalog`: nodes and services as registered, and registration past the agents.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::catalog::{self, NodeEntry, Operation, WatchKey};
+use crate::types::{NodeId, NodeName, RequestContext, ServiceName};
+
+use super::Shared;
+use super::error::ApiError;
+use super::extract::{ApiJson, Tail};
+use super::health::asked_service;
+use super::json::{self, Json};
+use super::query::Query;
+use super::register::{DeregisterBody, RegisterBody};
+use super::reply::{self, Size};
+use super::routes::Routes;
+use super::select::{Selection, instances_of, is_cached};
+use super::shape::{Mapping, NodeShape, RowShape, Sequence, ServiceShape};
+
+/// Adds the paths of this group.
+pub(crate) fn routes(routes: Routes) -> Routes {
+    routes
+        .write("/v1/catalog/register", register)
+        .write("/v1/catalog/deregister", deregister)
+        .read("/v1/catalog/datacenters", datacenters)
+        .read("/v1/catalog/nodes", nodes)
+        .read("/v1/catalog/services", services)
+        .read_below("/v1/catalog/service/", service)
+        .read_below("/v1/catalog/connect/", connect)
+        .read_below("/v1/catalog/node/", node)
+        .read_below("/v1/catalog/node-services/", node_services)
+}
+
+/// `PUT /v1/catalog/register`: `true` once the entries are in the catalog.
+async fn register(
+    State(api): State<Shared>,
+    mut context: RequestContext,
+    ApiJson(body): ApiJson<RegisterBody>,
+) -> Result<Json<bool>, ApiError> {
+    let (datacenter, registration) = body.check()?;
+    context.datacenter = datacenter;
+    let operation = Operation::Register(Box::new(registration));
+    api.directory.write(&context, vec![operation]).await?;
+    Ok(Json(true))
+}
+
+/// `PUT /v1/catalog/deregister`: `true`, also where there was nothing to remove.
+async fn deregister(
+    State(api): State<Shared>,
+    mut context: RequestContext,
+    ApiJson(body): ApiJson<DeregisterBody>,
+) -> Result<Json<bool>, ApiError> {
+    let (datacenter, deregistration) = body.check()?;
+    context.datacenter = datacenter;
+    let operation = Operation::Deregister(deregistration);
+    api.directory.write(&context, vec![operation]).await?;
+    Ok(Json(true))
+}
+
+/// `GET /v1/catalog/datacenters`: their names; no index, answers without a leader.
+async fn datacenters(State(api): State<Shared>) -> Json<Vec<String>> {
+    let names = api.directory.datacenters();
+    Json(names.iter().map(ToString::to_string).collect())
+}
+
+/// `GET /v1/catalog/nodes`: all nodes; blocks.
+async fn nodes(
+    State(api): State<Shared>,
+    context: RequestContext,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let selection = Selection::of(&query)?;
+    let answer = api.read(&context, &WatchKey::Nodes).await?;
+    let datacenter = api.directory.datacenter().clone();
+    reply::build(&api, answer, &context, Size::Large, move |state| {
+        let rows = || {
+            let nodes = state
+                .nodes()
+                .filter(|entry| selection.takes_node(&entry.node));
+            nodes.map(|entry| NodeShape::new(entry, &datacenter))
+        };
+        json::to_vec(&Sequence(rows))
+    })
+    .await
+}
+
+/// `GET /v1/catalog/services`: each service's distinct tags; blocks.
+async fn services(
+    State(api): State<Shared>,
+    context: RequestContext,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let selection = Selection::of(&query)?;
+    let cached = is_cached(&query, &context)?;
+    let answer = api
+        .read_selected(&context, &WatchKey::Services, &selection)
+        .await?;
+    let response = reply::build(&api, answer, &context, Size::Large, move |state| {
+        if selection.looks_at_nodes() {
+            return json::to_vec(&tags_on_nodes(state, &selection));
+        }
+        let rows = || {
+            state
+                .services()
+                .map(|entry| (entry.name.as_str(), entry.tags()))
+        };
+        json::to_vec(&Mapping(rows))
+    });
+    Ok(reply::mark_cached(response.await?, cached))
+}
+
+/// Services and their tags on the selected nodes only.
+fn tags_on_nodes<'a>(
+    state: &'a catalog::State,
+    selection: &Selection,
+) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
+    let mut tags: BTreeMap<&ServiceName, BTreeSet<&str>> = BTreeMap::new();
+    let nodes = state
+        .nodes()
+        .filter(|entry| selection.takes_node(&entry.node));
+    for instance in nodes.flat_map(|node| node.instances()) {
+        let of_service = tags.entry(&instance.service.name).or_default();
+        of_service.extend(instance.service.tags.iter().map(|tag| &**tag));
+    }
+    tags.into_iter()
+        .map(|(name, tags)| (name.as_str(), tags))
+        .collect()
+}
+
+/// `GET /v1/catalog/service/:service`: its instances, in the order of `health/service`; blocks.
+async fn service(
+    State(api): State<Shared>,
+    context: RequestContext,
+    query: Query,
+    Tail(name): Tail,
+) -> Result<Response, ApiError> {
+    let selection = Selection::of(&query)?;
+    let cached = is_cached(&query, &context)?;
+    let Some(name) = asked_service(&name)? else {
+        let answer = api.read(&context, &WatchKey::Services).await?;
+        return Ok(reply::none(&answer, &context));
+    };
+    let key = WatchKey::ServiceInstances(name.clone());
+    let answer = api.read_selected(&context, &key, &selection).await?;
+    let size = Size::of_service(&answer.state, &name);
+    let datacenter = api.directory.datacenter().clone();
+    let response = reply::build(&api, answer, &context, size, move |state| {
+        let rows = || {
+            instances_of(state, &name)
+                .filter(|(node, instance)| selection.takes_instance(&node.node, instance))
+                .map(|(node, instance)| RowShape::new(node, instance, &datacenter))
+        };
+        json::to_vec(&Sequence(rows))
+    });
+    Ok(reply::mark_cached(response.await?, cached))
+}
+
+/// `GET /v1/catalog/connect/:service`: there are no mesh proxies, so the list is empty; blocks.
+async fn connect(
+    State(api): State<Shared>,
+    context: RequestContext,
+    query: Query,
+    Tail(name): Tail,
+) -> Result<Response, ApiError> {
+    Selection::of(&query)?;
+    let name = asked_service(&name)?;
+    let key = name.map_or(WatchKey::Services, WatchKey::ServiceInstances);
+    let answer = api.read(&context, &key).await?;
+    Ok(reply::none(&answer, &context))
+}
+
+/// A node with its services: as an object by id, or as a list.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct NodeWith<'a, T> {
+    node: Option<NodeShape<'a>>,
+    services: Option<T>,
+}
+
+/// `GET /v1/catalog/node/:node`: the node and its services by id, or null; blocks.
+async fn node(
+    State(api): State<Shared>,
+    context: RequestContext,
+    query: Query,
+    Tail(asked): Tail,
+) -> Result<Response, ApiError> {
+    Selection::of(&query)?;
+    let answer = api.read(&context, &node_key(&api, &asked)?).await?;
+    let datacenter = api.directory.datacenter().clone();
+    reply::build(&api, answer, &context, Size::Small, move |state| {
+        let found = find_node(state, &asked);
+        json::to_vec(&found.map(|entry| NodeWith {
+            node: Some(NodeShape::new(entry, &datacenter)),
+            services: Some(Mapping(|| {
+                let instances = entry.instances();
+                instances.map(|instance| {
+                    (
+                        instance.service.id.as_str(),
+                        ServiceShape::from(&**instance),
+                    )
+                })
+            })),
+        }))
+    })
+    .await
+}
+
+/// `GET /v1/catalog/node-services/:node`: the node and a list of its services, or nulls; blocks.
+async fn node_services(
+    State(api): State<Shared>,
+    context: RequestContext,
+    query: Query,
+    Tail(asked): Tail,
+) -> Result<Response, ApiError> {
+    Selection::of(&query)?;
+    let answer = api.read(&context, &node_key(&api, &asked)?).await?;
+    let datacenter = api.directory.datacenter().clone();
+    reply::build(&api, answer, &context, Size::Small, move |state| {
+        let found = find_node(state, &asked);
+        json::to_vec(&NodeWith {
+            node: found.map(|entry| NodeShape::new(entry, &datacenter)),
+            services: found.map(|entry| -> Vec<_> {
+                let instances = entry.instances();
+                instances
+                    .map(|instance| ServiceShape::from(&**instance))
+                    .collect()
+            }),
+        })
+    })
+    .await
+}
+
+/// What a read of this node watches: its own services, or all nodes where it cannot exist.
+///
+/// # Errors
+/// 400: no name at all.
+fn node_key(api: &Shared, asked: &str) -> Result<WatchKey, ApiError> {
+    if asked.is_empty() {
+        return Err(ApiError::bad_request("Missing node name"));
+    }
+    let state = api.directory.reader().state();
+    let found = find_node(&state, asked).map(|entry| entry.node.name.clone());
+    let name = found.or_else(|| asked.parse().ok());
+    Ok(name.map_or(WatchKey::Nodes, WatchKey::NodeServices))
+}
+
+/// The node with this name, else the one with this id.
+fn find_node<'a>(state: &'a catalog::State, asked: &str) -> Option<&'a NodeEntry> {
+    let by_name = asked.parse::<NodeName>().ok();
+    let by_name = by_name.and_then(|name| state.node(&name));
+    let by_id = || state.node_by_id(asked.parse::<NodeId>().ok()?);
+    by_name.or_else(by_id).map(|entry| &**entry)
+}

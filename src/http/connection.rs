@@ -1,0 +1,313 @@
+//! A TCP connection with deadlines: for the next request, for its header, and for a client that
+//! takes nothing of its answer. (The body's deadline is in [`super::body`].)
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::clock;
+
+use super::counts::{Counts, Limit};
+
+/// Most octets that are read and thrown away before a connection is closed.
+const LINGER_OCTETS_MAX: u64 = 16 * 1024 * 1024;
+/// Longest time for that.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What a connection is doing.
+#[derive(Debug)]
+pub(crate) struct Phase(AtomicU8);
+
+const IDLE: u8 = 0;
+const HEADER: u8 = 1;
+const SERVING: u8 = 2;
+
+impl Phase {
+    /// A new connection owes a header at once.
+    pub(crate) fn new() -> Self {
+        Self(AtomicU8::new(HEADER))
+    }
+
+    /// A request is being served until the guard, which goes into its answer, is dropped.
+    pub(crate) fn serve(self: &Arc<Self>) -> Serving {
+        self.set(SERVING);
+        Serving(Arc::clone(self))
+    }
+
+    fn get(&self) -> u8 {
+        // Only the task of this connection reads and writes it.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, phase: u8) {
+        self.0.store(phase, Ordering::Relaxed);
+    }
+}
+
+/// Held while a request is served.
+#[derive(Debug)]
+pub(crate) struct Serving(Arc<Phase>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.set(IDLE);
+    }
+}
+
+/// An answer's body that ends the serving of its request when it is sent.
+#[derive(Debug)]
+pub(crate) struct ServedBody {
+    body: Body,
+    _serving: Serving,
+}
+
+impl ServedBody {
+    /// Ties both together.
+    pub(crate) fn new(body: Body, serving: Serving) -> Self {
+        Self {
+            body,
+            _serving: serving,
+        }
+    }
+}
+
+impl HttpBody for ServedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How long a client may take for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    /// Between requests.
+    pub(crate) idle: Duration,
+    /// For a whole header.
+    pub(crate) header: Duration,
+    /// For taking the next part of an answer.
+    pub(crate) write: Duration,
+}
+
+/// A stream that fails with `TimedOut` when a deadline passes.
+#[derive(Debug)]
+pub(crate) struct Guarded<S> {
+    stream: S,
+    phase: Arc<Phase>,
+    deadlines: Deadlines,
+    counts: Counts,
+    /// Set while a read is pending, for the phase it was set in.
+    read_timer: Option<(u8, Pin<Box<Sleep>>)>,
+    /// Set while a write is pending.
+    write_timer: Option<Pin<Box<Sleep>>>,
+    expired: bool,
+}
+
+impl<S> Guarded<S> {
+    /// Guards `stream`; whoever serves it tells `phase` what it does.
+    pub(crate) fn new(stream: S, phase: Arc<Phase>, deadlines: Deadlines, counts: Counts) -> Self {
+        Self {
+            stream,
+            phase,
+            deadlines,
+            counts,
+            read_timer: None,
+            write_timer: None,
+            expired: false,
+        }
+    }
+
+    /// Fails for good; counted once, however often it is asked again.
+    fn expire<T>(&mut self, limit: Limit) -> Poll<io::Result<T>> {
+        if !self.expired {
+            self.counts.limit_hit(limit);
+        }
+        self.expired = true;
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// A pending read: starts or checks the timer of the phase.
+    fn check_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let phase = self.phase.get();
+        let (length, limit) = match phase {
+            IDLE => (self.deadlines.idle, Limit::IdleTime),
+            HEADER => (self.deadlines.header, Limit::HeaderTime),
+            _ => {
+                self.read_timer = None;
+                return Poll::Pending;
+            }
+        };
+        let timer = match &mut self.read_timer {
+            Some((set_in, timer)) if *set_in == phase => timer,
+            timer => &mut timer.insert((phase, sleep(length))).1,
+        };
+        std::task::ready!(timer.as_mut().poll(context));
+        self.expire(limit)
+    }
+
+    /// Turns a pending write into an error once it has been pending for too long.
+    fn check_write<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.write_timer = None;
+            return result;
+        }
+        let length = self.deadlines.write;
+        let timer = self.write_timer.get_or_insert_with(|| sleep(length));
+        std::task::ready!(timer.as_mut().poll(context));
+        self.expire(Limit::WriteTime)
+    }
+}
+
+fn sleep(length: Duration) -> Pin<Box<Sleep>> {
+    Box::pin(tokio::time::sleep_until(clock::now() + length))
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Pending => self.check_read(context),
+            ready @ Poll::Ready(_) => {
+                if self.phase.get() == IDLE && !buffer.filled().is_empty() {
+                    self.phase.set(HEADER);
+                }
+                ready
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, octets);
+        self.check_write(context, result)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.check_write(context, result)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_flush(context);
+        self.check_write(context, result)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Closes a connection so that the client gets to read the last answer: closing with unread
+/// octets would make the system reset it. Reads on for a bounded time and amount.
+pub(crate) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let rest = async {
+        stream.shutdown().await?;
+        let mut rest = stream.take(LINGER_OCTETS_MAX);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // Whether the client has read it cannot be known, and nothing is left to do then.
+    drop(tokio::time::timeout(LINGER, rest).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use crate::metrics::Metrics;
+
+    use super::*;
+
+    const DEADLINES: Deadlines = Deadlines {
+        idle: Duration::from_secs(100),
+        header: Duration::from_secs(10),
+        write: Duration::from_secs(30),
+    };
+
+    fn guarded() -> (
+        Guarded<tokio::io::DuplexStream>,
+        tokio::io::DuplexStream,
+        Arc<Phase>,
+    ) {
+        let (server, client) = duplex(64);
+        let phase = Arc::new(Phase::new());
+        let counts = Counts::new(&Metrics::new());
+        (
+            Guarded::new(server, Arc::clone(&phase), DEADLINES, counts),
+            client,
+            phase,
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_header_has_a_deadline_however_it_drips() {
+        let (mut server, mut client, _phase) = guarded();
+        let begin = clock::now();
+        let drip = async {
+            while client.write_all(b"a").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+        };
+        let read = async {
+            let mut octets = Vec::new();
+            server.read_to_end(&mut octets).await
+        };
+        let result = tokio::select! { result = read => result, () = drip => Ok(0) };
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begin.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn serving_has_no_read_deadline_and_idling_a_longer_one() {
+        let (mut server, _client, phase) = guarded();
+        let serving = phase.serve();
+        let mut octet = [0];
+        let waiting = tokio::time::timeout(Duration::from_secs(900), server.read(&mut octet));
+        assert!(waiting.await.is_err());
+        drop(serving);
+        let begin = clock::now();
+        let error = server.read(&mut octet).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begin.elapsed().as_secs(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_is_cut_off() {
+        let (mut server, _client, _phase) = guarded();
+        let error = server.write_all(&[0; 1000]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}
