@@ -2,8 +2,12 @@
 //!
 //! ARCHITECTURE.md describes the parts and the two paths (a DNS query, a registration) through them.
 
+pub mod agent;
 pub mod catalog;
+pub mod cli;
+pub mod client;
 pub mod clock;
+pub mod config;
 pub mod control;
 pub mod directory;
 pub mod dns;

@@ -1,0 +1,225 @@
+//! An agent: builds the parts from its configuration, starts them in order and stops them in
+//! reverse.
+//!
+//! Owns what belongs to the whole only: the answers to questions about the agent itself
+//! (`control`), the log (`logging`), the start banner, the process-id file, and how many sockets
+//! each part may have open (`descriptors`). What the parts do is theirs.
+//!
+//! **Invariant**: an agent that failed to start has stopped everything that it had started.
+
+mod banner;
+mod control;
+mod descriptors;
+pub mod logging;
+mod pid_file;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus_client::metrics::counter::Counter;
+
+use crate::config::Config;
+use crate::control::Control;
+use crate::directory::Directory;
+use crate::local::Local;
+use crate::metrics::Metrics;
+use crate::task::Tasks;
+use crate::{catalog, dns, http, local, raft, reconcile};
+
+pub use banner::{GREETING, banner};
+pub use pid_file::PidFileError;
+
+/// Version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Longest time for requests and queries in progress when the agent stops.
+const DRAIN_FRONT: Duration = Duration::from_millis(1_400);
+/// Longest time for each further layer.
+const DRAIN_BACK: Duration = Duration::from_millis(250);
+
+/// Why an agent does not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The system refuses a thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The services and checks of this node.
+    #[error(transparent)]
+    Local(#[from] local::StartError),
+    /// Settings of DNS do not go together.
+    #[error(transparent)]
+    Answers(#[from] dns::SettingsError),
+    /// A static zone cannot be loaded.
+    #[error(transparent)]
+    Zones(#[from] dns::ZonesError),
+    /// DNS does not start; another program may have its port.
+    #[error(transparent)]
+    Dns(#[from] dns::StartError),
+    /// HTTP does not start; another program may have its port.
+    #[error(transparent)]
+    Http(#[from] http::StartError),
+    /// The process-id file cannot be written.
+    #[error(transparent)]
+    PidFile(#[from] PidFileError),
+}
+
+/// The tasks of an agent by layer; each layer serves those before it.
+#[derive(Debug, Default)]
+struct Layers {
+    /// Talk to clients.
+    front: Tasks,
+    /// Keep this node and its services in the catalog.
+    middle: Tasks,
+    /// Order and apply writes.
+    back: Tasks,
+}
+
+impl Layers {
+    /// Stops front to back, so that what is still in progress finds everything that it needs.
+    async fn stop(&self) -> bool {
+        let front = self.front.stop(DRAIN_FRONT).await;
+        let middle = self.middle.stop(DRAIN_BACK).await;
+        let back = self.back.stop(DRAIN_BACK).await;
+        front && middle && back
+    }
+}
+
+/// A running agent. Dropping it without [`Agent::stop`] leaves its tasks to the runtime.
+#[derive(Debug)]
+pub struct Agent {
+    layers: Layers,
+    handles: Handles,
+    pid_file: Option<pid_file::PidFile>,
+}
+
+/// What the parts gave back.
+#[derive(Debug)]
+struct Handles {
+    dns: Option<dns::Handle>,
+    http: http::Handle,
+    local: Local,
+}
+
+impl Agent {
+    /// Starts every part that `config` asks for; once this returns, DNS and HTTP answer.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let layers = Layers::default();
+        let started = match start_parts(config, &layers).await {
+            Ok(handles) => config
+                .pid_file
+                .clone()
+                .map(pid_file::PidFile::create)
+                .transpose()
+                .map(|pid_file| (handles, pid_file))
+                .map_err(StartError::from),
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok((handles, pid_file)) => Ok(Self {
+                layers,
+                handles,
+                pid_file,
+            }),
+            Err(error) => {
+                layers.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Addresses on which HTTP is served.
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        self.handles.http.addresses()
+    }
+
+    /// Addresses on which DNS is served, over UDP and TCP.
+    pub fn dns_addresses(&self) -> &[SocketAddr] {
+        self.handles
+            .dns
+            .as_ref()
+            .map_or(&[], |handle| handle.addresses())
+    }
+
+    /// Services and checks of this node.
+    pub fn local(&self) -> &Local {
+        &self.handles.local
+    }
+
+    /// Stops accepting, lets what is in progress finish, and ends every task and thread. Takes at
+    /// most 2 s. Whether everything ended in time.
+    pub async fn stop(self) -> bool {
+        let ended = self.layers.stop().await;
+        drop(self.pid_file);
+        ended
+    }
+}
+
+async fn start_parts(config: &Config, layers: &Layers) -> Result<Handles, StartError> {
+    let metrics = Metrics::new();
+    let (mut front, mut listen) = (config.http.clone(), config.dns.clone());
+    if let Some(limit) = descriptors::raise() {
+        descriptors::share(limit, &mut front, listen.as_mut());
+    }
+    let (writer, reader) = catalog::open_server();
+    let proposer =
+        raft::start(&config.raft, writer, &metrics, &layers.back).map_err(StartError::Thread)?;
+    let directory = Directory::new(config.directory.clone(), reader.clone(), proposer.clone());
+    let reconciled = config.reconcile.clone();
+    reconcile::start(reconciled, reader.clone(), proposer, &layers.middle);
+    let own = config.local.clone();
+    let local = local::start(own, directory.clone(), &metrics, &layers.middle)?;
+    let dns = start_dns(config, listen.as_ref(), reader, &metrics, &layers.front).await?;
+    let control: Arc<dyn Control> = Arc::new(control::AgentControl::new(
+        config,
+        directory.clone(),
+        local.clone(),
+        dns.clone(),
+    ));
+    let dependencies = http::Dependencies {
+        directory,
+        control,
+        local: local.clone(),
+    };
+    let http = http::start(front, dependencies, &metrics, &layers.front).await?;
+    Ok(Handles { dns, http, local })
+}
+
+/// Starts DNS, unless it is off: static zones first, since the answers must know their names.
+async fn start_dns(
+    config: &Config,
+    listen: Option<&dns::Config>,
+    catalog: catalog::Reader,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Option<dns::Handle>, StartError> {
+    let Some(listen) = listen else {
+        return Ok(None);
+    };
+    let zones = match config.zones_dir.clone() {
+        Some(path) => tokio::task::spawn_blocking(move || dns::StaticZones::load(&path))
+            .await
+            .map_err(|error| StartError::Thread(error.into()))??,
+        None => dns::StaticZones::none(),
+    };
+    let mut options = config.answers.clone();
+    options.slow_zones = zones.origins().to_vec();
+    let settings = dns::Settings::new(options)?;
+    let sources = dns::Sources {
+        catalog,
+        settings: Arc::new(ArcSwap::from_pointee(settings)),
+        freshness: Arc::new(dns::Freshness::fresh()),
+        unencodable: metrics.register(
+            "dns_unencodable",
+            "Records left out of answers because they cannot be encoded",
+            Counter::default(),
+        ),
+    };
+    let handlers = move || dns::Responder::new(sources.clone());
+    Ok(Some(dns::start(listen, zones, handlers, metrics, tasks)?))
+}

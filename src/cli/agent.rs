@@ -1,0 +1,325 @@
+//! `herald agent`: runs an agent until a signal ends it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::FromArgMatches;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Exit, explain, flags, print};
+use crate::agent::logging::{self, Gate};
+use crate::agent::{Agent, GREETING, banner};
+use crate::clock;
+use crate::config::{Config, Flags, Identity, Leave, Setting, SettingValue};
+
+/// A further signal within this time belongs to the first: `timeout` and terminals signal a program
+/// and then its whole group.
+const SAME_SIGNAL: Duration = Duration::from_millis(250);
+/// Longest time for threads of the runtime that do not end by themselves.
+const RUNTIME_END: Duration = Duration::from_millis(50);
+
+/// Runs an agent until it is interrupted: registration over HTTP, answers over DNS.
+#[derive(Debug, clap::Parser)]
+struct Options {
+    /// Address to advertise to others. Default: the one bound to.
+    #[arg(long, value_name = "address")]
+    advertise: Option<String>,
+    /// A second domain with the same content.
+    #[arg(long, value_name = "domain")]
+    alt_domain: Option<String>,
+    /// Address for traffic between agents.
+    #[arg(long, value_name = "address")]
+    bind: Option<String>,
+    /// Start a cluster with this server as its first.
+    #[arg(long, num_args = 0..=1)]
+    bootstrap: Option<bool>,
+    /// Servers to wait for before a cluster starts; only 1 so far.
+    #[arg(long, value_name = "count")]
+    bootstrap_expect: Option<i64>,
+    /// Addresses for HTTP and DNS, with blanks between them.
+    #[arg(long, value_name = "addresses")]
+    client: Option<String>,
+    /// Directory whose .json files are read in name order; may be repeated.
+    #[arg(long, value_name = "path")]
+    config_dir: Vec<PathBuf>,
+    /// JSON file to read; may be repeated.
+    #[arg(long, value_name = "path")]
+    config_file: Vec<PathBuf>,
+    /// Directory for what must survive a restart.
+    #[arg(long, value_name = "path")]
+    data_dir: Option<String>,
+    /// Name of the datacenter. Default dc1.
+    #[arg(long, value_name = "name")]
+    datacenter: Option<String>,
+    /// Development mode: one server in memory on 127.0.0.1.
+    #[arg(long, num_args = 0..=1, default_value_t = false)]
+    dev: bool,
+    /// Port for DNS; -1 is off, 0 lets the system choose. Default 8600.
+    #[arg(long, value_name = "port")]
+    dns_port: Option<i64>,
+    /// Domain to answer for. Default consul.
+    #[arg(long, value_name = "domain")]
+    domain: Option<String>,
+    /// Port for HTTP; -1 is off, 0 lets the system choose. Default 8500.
+    #[arg(long, value_name = "port")]
+    http_port: Option<i64>,
+    /// Log as JSON.
+    #[arg(long, num_args = 0..=1)]
+    log_json: Option<bool>,
+    /// How much to log: trace, debug, info, warn or error.
+    #[arg(long, value_name = "level")]
+    log_level: Option<String>,
+    /// Name of this node. Default: the host's name.
+    #[arg(long, value_name = "name")]
+    node: Option<String>,
+    /// Id of this node, a UUID. Default: a new one.
+    #[arg(long, value_name = "uuid")]
+    node_id: Option<String>,
+    /// Metadata of this node; may be repeated.
+    #[arg(long, value_name = "key:value")]
+    node_meta: Vec<String>,
+    /// File for the process id.
+    #[arg(long, value_name = "path")]
+    pid_file: Option<String>,
+    /// Run as a server.
+    #[arg(long, num_args = 0..=1)]
+    server: Option<bool>,
+    /// Serve the page for people at /ui/.
+    #[arg(long, num_args = 0..=1)]
+    ui: Option<bool>,
+}
+
+pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
+    let flags = read_flags(arguments)?;
+    let config = match Config::load(&flags) {
+        Ok(config) => config,
+        Err(error) => return Err(fail(&error)),
+    };
+    print(&format!("{GREETING}\n"));
+    let gate = Gate::default();
+    logging::install(config.log, gate.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(serve(&config, &gate));
+    runtime.shutdown_timeout(RUNTIME_END);
+    gate.open();
+    match code {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Exit::Code(code)),
+        Err(error) => Err(fail(format!("Error starting agent: {}", explain(&error)))),
+    }
+}
+
+/// Says why no agent runs, in the way the banner speaks.
+fn fail(message: impl std::fmt::Display) -> Exit {
+    eprintln!("==> {message}");
+    Exit::Code(1)
+}
+
+fn read_flags(arguments: &[String]) -> Result<Flags, Exit> {
+    let matches = flags::matches::<Options>("agent", arguments)?;
+    let options = Options::from_arg_matches(&matches)?;
+    let mut files: Vec<(usize, PathBuf)> = Vec::new();
+    for (id, paths) in [
+        ("config_file", &options.config_file),
+        ("config_dir", &options.config_dir),
+    ] {
+        // Files and directories count in the order in which they were given.
+        let positions = matches.indices_of(id).into_iter().flatten();
+        files.extend(positions.zip(paths.iter().cloned()));
+    }
+    files.sort();
+    Ok(Flags {
+        development: options.dev,
+        files: files.into_iter().map(|(_, path)| path).collect(),
+        settings: options.settings()?,
+    })
+}
+
+impl Options {
+    fn settings(self) -> Result<Vec<Setting>> {
+        let text = |flag, key, value: Option<String>| {
+            value.map(|value| setting(flag, key, SettingValue::Text(value)))
+        };
+        let number = |flag, key, value: Option<i64>| {
+            value.map(|value| setting(flag, key, SettingValue::Number(value)))
+        };
+        let boolean = |flag, key, value: Option<bool>| {
+            value.map(|value| setting(flag, key, SettingValue::Boolean(value)))
+        };
+        let settings = [
+            text("advertise", "advertise_addr", self.advertise),
+            text("alt-domain", "alt_domain", self.alt_domain),
+            text("bind", "bind_addr", self.bind),
+            boolean("bootstrap", "bootstrap", self.bootstrap),
+            number(
+                "bootstrap-expect",
+                "bootstrap_expect",
+                self.bootstrap_expect,
+            ),
+            text("client", "client_addr", self.client),
+            text("data-dir", "data_dir", self.data_dir),
+            text("datacenter", "datacenter", self.datacenter),
+            number("dns-port", "ports.dns", self.dns_port),
+            text("domain", "domain", self.domain),
+            number("http-port", "ports.http", self.http_port),
+            boolean("log-json", "log_json", self.log_json),
+            text("log-level", "log_level", self.log_level),
+            text("node", "node_name", self.node),
+            text("node-id", "node_id", self.node_id),
+            text("pid-file", "pid_file", self.pid_file),
+            boolean("server", "server", self.server),
+            boolean("ui", "ui", self.ui),
+        ];
+        let pairs = self.node_meta.iter().map(|pair| {
+            let (key, value) = pair
+                .split_once(':')
+                .with_context(|| format!("-node-meta {pair:?} is not of the form key:value"))?;
+            let value = SettingValue::Pair(key.to_owned(), value.to_owned());
+            Ok(setting("node-meta", "node_meta", value))
+        });
+        settings
+            .into_iter()
+            .flatten()
+            .map(Ok)
+            .chain(pairs)
+            .collect()
+    }
+}
+
+fn setting(flag: &'static str, key: &'static str, value: SettingValue) -> Setting {
+    Setting { flag, key, value }
+}
+
+/// Runs an agent until a signal comes, and returns the exit code.
+async fn serve(config: &Config, gate: &Gate) -> Result<u8> {
+    // Listen before anything else, so that no signal during the start is lost.
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let leave = config.leave;
+    let agent = Agent::start(config).await?;
+    print(&banner(&config.identity, &agent));
+    for warning in warnings(&config.identity) {
+        print(&format!("==> {warning}\n"));
+        tracing::warn!(target: "herald::agent", "{warning}");
+    }
+    print("==> Log data will now stream in as it occurs:\n\n");
+    gate.open();
+    print("==> herald agent running!\n");
+    let code = signals.wait(leave).await;
+    let caught = clock::now();
+    let forced = async {
+        while caught.elapsed() < SAME_SIGNAL {
+            signals.wait(leave).await;
+        }
+    };
+    let stopped = tokio::select! {
+        stopped = agent.stop() => stopped,
+        () = forced => false,
+    };
+    if !stopped {
+        tracing::warn!(target: "herald::agent", "stopped without waiting for everything in progress");
+    }
+    tracing::info!(target: "herald::agent", "Exit code: code={code}");
+    Ok(code)
+}
+
+/// What an operator must know before relying on this agent.
+fn warnings(identity: &Identity) -> Vec<&'static str> {
+    let mut warnings = Vec::new();
+    if !identity.development {
+        warnings.push(
+            "State is not kept yet: nothing is written to data_dir, and what is registered is lost \
+             when this agent stops.",
+        );
+    }
+    if !identity.server {
+        warnings.push(
+            "Agents do not join servers yet: without -server, too, this agent answers from a \
+             catalog of its own.",
+        );
+    }
+    warnings
+}
+
+/// The signals that an agent obeys.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal that ends the agent and returns the exit code that it asks for: 0 where
+    /// the agent is to leave, else 1.
+    async fn wait(&mut self, leave: Leave) -> u8 {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {
+                    tracing::info!(target: "herald::agent", "Caught signal: signal=interrupt");
+                    return u8::from(!leave.on_interrupt);
+                }
+                _ = self.terminate.recv() => {
+                    tracing::info!(target: "herald::agent", "Caught signal: signal=terminated");
+                    return u8::from(!leave.on_terminate);
+                }
+                _ = self.hangup.recv() => {
+                    tracing::warn!(target: "herald::agent", "Caught signal: signal=hangup; reloading is not supported yet");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn read(line: &str) -> Flags {
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        read_flags(&arguments).unwrap()
+    }
+
+    #[test]
+    fn files_and_directories_keep_the_order_given() {
+        let flags = read("-config-dir d -config-file=a --config-dir e -config-file b");
+        assert_eq!(flags.files, ["d", "a", "e", "b"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn flags_become_settings() {
+        let flags = read("-dev -ui=false -dns-port -1 -node-meta rack:7:8 -bind=10.0.0.1");
+        assert!(flags.development);
+        let shown: Vec<String> = flags
+            .settings
+            .iter()
+            .map(|setting| format!("{} {:?}", setting.key, setting.value))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "bind_addr Text(\"10.0.0.1\")",
+                "ports.dns Number(-1)",
+                "ui Boolean(false)",
+                "node_meta Pair(\"rack\", \"7:8\")",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_flag_is_declared_once() {
+        Options::command().debug_assert();
+    }
+}

@@ -1,0 +1,266 @@
+//! `herald services`: registers and deregisters services at an agent, from flags or files.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+
+use super::connection::{Connection, ServerRead, with_query};
+use super::{Command, Exit, block_on, dispatch_below, flags, print};
+use crate::client::http::encode;
+
+const COMMANDS: [Command; 2] = [
+    Command {
+        name: "deregister",
+        about: "Removes services from an agent",
+        run: deregister,
+    },
+    Command {
+        name: "register",
+        about: "Adds services to an agent",
+        run: register,
+    },
+];
+
+pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
+    let about = "Registers and deregisters services at an agent.";
+    dispatch_below("services", about, &COMMANDS, arguments)
+}
+
+/// Adds a service described by flags, or the services described by JSON files, to an agent.
+#[derive(Debug, clap::Parser)]
+struct RegisterOptions {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    read: ServerRead,
+    /// Address of the instance; default is that of the agent's node.
+    #[arg(long, value_name = "address")]
+    address: Option<String>,
+    /// Id of the instance; default is the name.
+    #[arg(long, value_name = "id")]
+    id: Option<String>,
+    /// Metadata; may be repeated.
+    #[arg(long, value_name = "key=value")]
+    meta: Vec<String>,
+    /// Name of the service.
+    #[arg(long, value_name = "name")]
+    name: Option<String>,
+    /// Port of the instance.
+    #[arg(long, value_name = "port")]
+    port: Option<i64>,
+    /// A tag; may be repeated.
+    #[arg(long, value_name = "tag")]
+    tag: Vec<String>,
+    /// A further address; may be repeated.
+    #[arg(long, value_name = "label=address:port")]
+    tagged_address: Vec<String>,
+    files: Vec<String>,
+}
+
+/// Removes a service by its id, or the services described by JSON files, from an agent.
+#[derive(Debug, clap::Parser)]
+struct DeregisterOptions {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    read: ServerRead,
+    /// Id of the instance.
+    #[arg(long, value_name = "id")]
+    id: Option<String>,
+    files: Vec<String>,
+}
+
+fn register(arguments: &[String]) -> Result<(), Exit> {
+    let options: RegisterOptions = flags::parse("services register", arguments)?;
+    let services = match (&options.name, options.files.as_slice()) {
+        (Some(_), [_, ..]) => return Err(both().into()),
+        (None, []) => {
+            let error = "Service registration requires at least one argument or the -name flag.";
+            return Err(anyhow::anyhow!(error).into());
+        }
+        (Some(name), []) => vec![from_flags(name, &options)?],
+        (None, files) => from_files(files)?,
+    };
+    let client = options.connection.client()?;
+    let path = with_query("/v1/agent/service/register", &options.read.parameters());
+    for service in services {
+        let name = text(&service, "name").unwrap_or_default().to_owned();
+        block_on(client.put(&path, &service))?
+            .with_context(|| format!("Error registering service {name:?}"))?;
+        print(&format!("Registered service: {name}\n"));
+    }
+    Ok(())
+}
+
+fn deregister(arguments: &[String]) -> Result<(), Exit> {
+    let options: DeregisterOptions = flags::parse("services deregister", arguments)?;
+    let ids = match (options.id, options.files.as_slice()) {
+        (Some(_), [_, ..]) => return Err(both().into()),
+        (None, []) => {
+            let error = "Service deregistration requires at least one argument or the -id flag.";
+            return Err(anyhow::anyhow!(error).into());
+        }
+        (Some(id), []) => vec![id],
+        (None, files) => from_files(files)?.iter().filter_map(id).collect(),
+    };
+    let client = options.connection.client()?;
+    for id in ids {
+        let path = format!("/v1/agent/service/deregister/{}", encode(&id));
+        let path = with_query(&path, &options.read.parameters());
+        block_on(client.put(&path, &Value::Null))?
+            .with_context(|| format!("Error deregistering service {id:?}"))?;
+        print(&format!("Deregistered service: {id}\n"));
+    }
+    Ok(())
+}
+
+fn both() -> anyhow::Error {
+    anyhow::anyhow!("Either flags or files describe services, not both.")
+}
+
+fn text<'a>(service: &'a Value, key: &str) -> Option<&'a str> {
+    let members = service.as_object()?;
+    let found = members
+        .iter()
+        .find(|(have, _)| have.eq_ignore_ascii_case(key));
+    found.and_then(|(_, value)| value.as_str())
+}
+
+/// Id of a service; the name where it has none.
+fn id(service: &Value) -> Option<String> {
+    let id = text(service, "id").filter(|id| !id.is_empty());
+    id.or_else(|| text(service, "name")).map(str::to_owned)
+}
+
+fn from_flags(name: &str, options: &RegisterOptions) -> Result<Value> {
+    let mut service = json!({"name": name, "tags": options.tag});
+    let mut set = |key: &str, value: Value| service[key] = value;
+    if let Some(id) = &options.id {
+        set("id", json!(id));
+    }
+    if let Some(address) = &options.address {
+        set("address", json!(address));
+    }
+    if let Some(port) = options.port {
+        set("port", json!(port));
+    }
+    let meta = split_pairs("meta", &options.meta)?
+        .map(|(key, value)| (key.to_owned(), json!(value)))
+        .collect::<Map<_, _>>();
+    if !meta.is_empty() {
+        set("meta", Value::Object(meta));
+    }
+    let mut tagged = Map::new();
+    for (label, target) in split_pairs("tagged-address", &options.tagged_address)? {
+        tagged.insert(label.to_owned(), tagged_address(target)?);
+    }
+    if !tagged.is_empty() {
+        set("taggedaddresses", Value::Object(tagged));
+    }
+    Ok(service)
+}
+
+fn split_pairs<'a>(
+    flag: &str,
+    pairs: &'a [String],
+) -> Result<impl Iterator<Item = (&'a str, &'a str)>> {
+    let split: Option<Vec<_>> = pairs.iter().map(|pair| pair.split_once('=')).collect();
+    split
+        .map(Vec::into_iter)
+        .with_context(|| format!("-{flag}: expected key=value"))
+}
+
+fn tagged_address(target: &str) -> Result<Value> {
+    let (address, port) = target
+        .rsplit_once(':')
+        .with_context(|| format!("-tagged-address {target:?} is not of the form address:port"))?;
+    let port: u16 = port
+        .parse()
+        .with_context(|| format!("-tagged-address {target:?} has no port from 0 to 65535"))?;
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    Ok(json!({"address": address, "port": port}))
+}
+
+/// The definitions under `service` and `services` of JSON files, as the API takes them.
+fn from_files(files: &[String]) -> Result<Vec<Value>> {
+    let mut services = Vec::new();
+    for file in files {
+        if Path::new(file).extension().is_some_and(|end| end == "hcl") {
+            bail!("{file}: .hcl files are not supported yet, write JSON");
+        }
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+        let content: Map<String, Value> =
+            serde_json::from_str(&text).with_context(|| file.clone())?;
+        for (key, value) in content {
+            match (key.to_ascii_lowercase().as_str(), value) {
+                ("service", value) => services.push(for_api(value)),
+                ("services", Value::Array(values)) => {
+                    services.extend(values.into_iter().map(for_api));
+                }
+                _ => bail!("{file}: invalid config key {key}, expected service or services"),
+            }
+        }
+    }
+    Ok(services)
+}
+
+/// A definition in the spelling of files as the API takes it: keys without underscores (the API
+/// does not regard case), `id` of a check as `checkid`.
+fn for_api(service: Value) -> Value {
+    let Value::Object(members) = service else {
+        return service;
+    };
+    let translate = |(key, value): (String, Value)| {
+        let key = key.replace('_', "").to_ascii_lowercase();
+        let value = match (key.as_str(), value) {
+            ("check", check) => check_for_api(check),
+            ("checks", Value::Array(checks)) => checks.into_iter().map(check_for_api).collect(),
+            (_, value) => value,
+        };
+        (key, value)
+    };
+    members.into_iter().map(translate).collect()
+}
+
+fn check_for_api(check: Value) -> Value {
+    let Value::Object(members) = check else {
+        return check;
+    };
+    let translate = |(key, value): (String, Value)| {
+        let key = key.replace('_', "").to_ascii_lowercase();
+        let key = if key == "id" {
+            "checkid".to_owned()
+        } else {
+            key
+        };
+        (key, value)
+    };
+    members.into_iter().map(translate).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_of_files_are_translated_for_the_api() {
+        let service = json!({
+            "name": "web", "enable_tag_override": true, "meta": {"Keep_Me": "1"},
+            "check": {"id": "c", "ttl": "10s", "deregister_critical_service_after": "1m"},
+        });
+        let expected = json!({
+            "name": "web", "enabletagoverride": true, "meta": {"Keep_Me": "1"},
+            "check": {"checkid": "c", "ttl": "10s", "deregistercriticalserviceafter": "1m"},
+        });
+        assert_eq!(for_api(service), expected);
+    }
+
+    #[test]
+    fn tagged_addresses_are_split_at_the_last_colon() {
+        let expected = json!({"address": "2001:db8::1", "port": 80});
+        assert_eq!(tagged_address("[2001:db8::1]:80").unwrap(), expected);
+        assert!(tagged_address("10.0.0.1").is_err());
+        assert!(tagged_address("10.0.0.1:70000").is_err());
+    }
+}

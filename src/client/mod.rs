@@ -1,0 +1,16 @@
+//! Clients of the own interfaces: HTTP for the command line, DNS for the demo and the tests.
+//!
+//! Both bound what they read and how long they wait; neither knows about agents or the catalog.
+
+pub mod dig;
+pub mod dns;
+pub mod http;
+
+/// How a DNS question travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// One datagram each way.
+    Udp,
+    /// Length-prefixed messages over a connection (RFC 7766).
+    Tcp,
+}

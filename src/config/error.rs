@@ -1,0 +1,194 @@
+//! What is wrong with a configuration, and where.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use serde::de::{Expected, Unexpected};
+
+use super::tree::Place;
+
+/// Why there is no configuration. Nothing was started or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file or directory cannot be read.
+    #[error("config: cannot read {}: {}", .path.display(), without_number(.source))]
+    Read {
+        /// Path as it was given.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is larger than any configuration.
+    #[error("config: {} has {octets} octets, at most {max} are read", .path.display())]
+    Size {
+        /// Path as it was given.
+        path: PathBuf,
+        /// Its size, in octets.
+        octets: u64,
+        /// Largest size that is read, in octets.
+        max: u64,
+    },
+    /// A file in a language that is not read yet.
+    #[error("config: {}: .hcl files are not supported yet, write JSON", .path.display())]
+    Hcl {
+        /// Path as it was given.
+        path: PathBuf,
+    },
+    /// Neither `.json` nor `.hcl`: the language is not known.
+    #[error("config: {}: the file name must end in .json", .path.display())]
+    Extension {
+        /// Path as it was given.
+        path: PathBuf,
+    },
+    /// A value is missing, of the wrong type, out of range, or not known.
+    #[error("{0}")]
+    Value(Box<Problem>),
+    /// Settings of DNS do not go together.
+    #[error("config: {0}")]
+    Answers(#[from] crate::dns::SettingsError),
+    /// `data_dir` is missing outside development mode.
+    #[error("data_dir cannot be empty")]
+    NoDataDir,
+    /// The address for other agents cannot be chosen.
+    #[error("{reason}")]
+    Advertise {
+        /// Candidates, and which flag picks one.
+        reason: String,
+    },
+}
+
+impl From<Problem> for ConfigError {
+    fn from(problem: Problem) -> Self {
+        Self::Value(Box::new(problem))
+    }
+}
+
+/// One complaint about one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    place: Option<Place>,
+    /// Keys from the outermost to the one complained about.
+    path: Vec<String>,
+    complaint: Complaint,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Complaint {
+    /// The last key of the path is not known; perhaps this one was meant.
+    UnknownKey(Option<&'static str>),
+    /// Anything else.
+    Other(String),
+}
+
+impl Problem {
+    /// `key` at `place` is not known, perhaps `nearest` was meant.
+    pub(super) fn unknown_key(place: Place, key: &str, nearest: Option<&'static str>) -> Self {
+        Self {
+            place: Some(place),
+            path: vec![key.to_owned()],
+            complaint: Complaint::UnknownKey(nearest),
+        }
+    }
+
+    /// A complaint about the value or key at `place`.
+    pub(super) fn at(place: Place, message: String) -> Self {
+        Self {
+            place: Some(place),
+            path: Vec::new(),
+            complaint: Complaint::Other(message),
+        }
+    }
+
+    /// A complaint about the value of `key`, whose place is not known any more.
+    pub(super) fn about(key: &str, message: impl Into<String>) -> Self {
+        Self {
+            place: None,
+            path: vec![key.to_owned()],
+            complaint: Complaint::Other(message.into()),
+        }
+    }
+
+    /// The same complaint, seen from one level further out.
+    #[must_use]
+    pub(super) fn below(mut self, key: &str) -> Self {
+        self.path.insert(0, key.to_owned());
+        self
+    }
+
+    /// The same complaint at `place`, unless its place is known already.
+    #[must_use]
+    pub(super) fn or_at(mut self, place: &Place) -> Self {
+        self.place.get_or_insert_with(|| place.clone());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(formatter, "{place}: ")?;
+        }
+        let key = self.path.join(".");
+        match &self.complaint {
+            Complaint::UnknownKey(None) => write!(formatter, "invalid config key {key}"),
+            Complaint::UnknownKey(Some(nearest)) => {
+                write!(
+                    formatter,
+                    "invalid config key {key}, did you mean {nearest}?"
+                )
+            }
+            Complaint::Other(message) if key.is_empty() => formatter.write_str(message),
+            Complaint::Other(message) => write!(formatter, "{key}: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl serde::de::Error for Problem {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self {
+            place: None,
+            path: Vec::new(),
+            complaint: Complaint::Other(message.to_string()),
+        }
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let (expected, found) = (expected.to_string(), describe(found));
+        // serde's own words are not those of JSON.
+        let expected = match expected.as_str() {
+            "a sequence" => "a list",
+            "a map" => "an object",
+            other => other,
+        };
+        Self::custom(format_args!("expected {expected}, found {found}"))
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+}
+
+fn describe(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(value) => value.to_string(),
+        Unexpected::Unsigned(value) => value.to_string(),
+        Unexpected::Signed(value) => value.to_string(),
+        Unexpected::Float(value) => value.to_string(),
+        Unexpected::Str(text) => format!("string {text:?}"),
+        Unexpected::Unit | Unexpected::Option => "null".to_owned(),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "an object".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The text of a system error without its number, as people read it.
+pub(super) fn without_number(error: &io::Error) -> String {
+    let text = error.to_string();
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text.get(..end).unwrap_or(&text).to_lowercase()
+}

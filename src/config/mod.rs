@@ -1,0 +1,117 @@
+//! The configuration: reads files and flags, checks them, and makes of them what each part needs.
+//!
+//! `tree` remembers where each value was written, `raw` mirrors the keys, [`Config`] is checked.
+//! The reference's keys keep their names, defaults and meaning; a key whose feature does not exist
+//! yet is refused by name.
+//!
+//! **Invariant**: a [`Config`] exists only if every value in it passed its check; nothing later in
+//! the program asks about configuration again.
+
+mod advertise;
+mod check;
+mod deserialize;
+mod error;
+mod later;
+mod load;
+mod nearest;
+mod raw;
+mod tree;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::types::{Datacenter, Meta, NodeId, NodeName};
+use crate::{directory, dns, http, local, raft, reconcile};
+
+pub use error::{ConfigError, Problem};
+pub use load::{Flags, Setting, SettingValue};
+pub use raw::{Level, LevelError};
+
+/// Everything an agent needs to start, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who the agent is.
+    pub identity: Identity,
+    /// What is logged.
+    pub log: Log,
+    /// File that holds the process id while the agent runs (`pid_file`).
+    pub pid_file: Option<PathBuf>,
+    /// Which signals make it leave the cluster instead of just stopping.
+    pub leave: Leave,
+    /// Order of writes.
+    pub raft: raft::Config,
+    /// Reads and writes of shared state.
+    pub directory: directory::Config,
+    /// Services and checks of this node.
+    pub local: local::Config,
+    /// This node's own entry in the catalog.
+    pub reconcile: reconcile::Config,
+    /// What DNS answers.
+    pub answers: dns::Options,
+    /// Directory of static zones (`zones_dir`).
+    pub zones_dir: Option<PathBuf>,
+    /// Where DNS listens; `None` if it is off.
+    pub dns: Option<dns::Config>,
+    /// Where HTTP listens; no address if it is off.
+    pub http: http::Config,
+}
+
+/// Who an agent is; constant while it runs.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Name of its node (`node_name`). Default: the host's name.
+    pub node: NodeName,
+    /// Id of its node (`node_id`). Default: a new one at each start.
+    pub node_id: NodeId,
+    /// Its datacenter (`datacenter`). Default `dc1`.
+    pub datacenter: Datacenter,
+    /// Metadata of its node (`node_meta`).
+    pub meta: Meta,
+    /// Whether it is a server (`server`). Default no.
+    pub server: bool,
+    /// Whether it was told to elect itself (`bootstrap`, or `bootstrap_expect` of 1).
+    pub bootstrap: bool,
+    /// Whether it runs in development mode (`-dev`).
+    pub development: bool,
+    /// Address of the servers' protocol for peers (`advertise_addr` and `ports.server`).
+    pub server_address: SocketAddr,
+    /// Address for gossip within the datacenter.
+    pub serf_lan: SocketAddr,
+    /// Address for gossip between datacenters; `None` if it is off.
+    pub serf_wan: Option<SocketAddr>,
+    /// Addresses that clients of HTTP and DNS use (`client_addr`).
+    pub client: Vec<IpAddr>,
+    /// Directory for what must survive (`data_dir`); not used yet.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// How much (`log_level`). Default `INFO`, with `-dev` `DEBUG`.
+    pub level: Level,
+    /// One JSON object a line (`log_json`). Default no.
+    pub json: bool,
+}
+
+/// Which signals make an agent leave the cluster, so that stopping counts as success.
+#[derive(Clone, Copy, Debug)]
+pub struct Leave {
+    /// SIGTERM (`leave_on_terminate`). Default: only agents that are no servers.
+    pub on_terminate: bool,
+    /// SIGINT (not `skip_leave_on_interrupt`). Default: only agents that are no servers.
+    pub on_interrupt: bool,
+}
+
+impl Config {
+    /// Reads everything that `flags` name.
+    ///
+    /// # Errors
+    /// The first mistake, with file, line and key.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        check::check(&load::load(flags)?, flags.development)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,659 @@
+//! The program as people and scripts call it: what it prints and how it exits.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::support::agent::TestAgent;
+use crate::support::directory::Directory;
+
+/// Longest life of a program that a test starts.
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn command(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
+    // What the developer's own shell sets must not decide a test.
+    for (name, _) in std::env::vars() {
+        if name.starts_with("CONSUL_") || name.starts_with("HERALD_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// What a finished program left.
+#[derive(Debug)]
+struct Finished {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("it was not killed"),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+async fn finish(mut command: Command) -> Finished {
+    let output = tokio::time::timeout(LIMIT, command.output()).await;
+    output.expect("the program ends in time").unwrap().into()
+}
+
+/// Runs the program to its end.
+async fn herald(arguments: &[&str]) -> Finished {
+    finish(command(Path::new(env!("CARGO_BIN_EXE_herald")), arguments)).await
+}
+
+/// Runs a client command against `agent`.
+async fn ask(agent: &TestAgent, arguments: &str) -> Finished {
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let mut command = command(Path::new(env!("CARGO_BIN_EXE_herald")), &arguments);
+    command.env("CONSUL_HTTP_ADDR", agent.http_address().to_string());
+    finish(command).await
+}
+
+#[tokio::test]
+async fn without_a_known_command_usage_goes_to_stderr_and_127_is_the_exit_code() {
+    for arguments in [&[][..], &["nope"], &["nope", "-h"]] {
+        let finished = herald(arguments).await;
+        assert_eq!((finished.code, finished.out.as_str()), (127, ""));
+        assert!(
+            finished.err.starts_with("Usage: herald "),
+            "{}",
+            finished.err
+        );
+        assert!(finished.err.contains("\n    members "));
+    }
+}
+
+#[tokio::test]
+async fn help_is_no_error() {
+    for arguments in [
+        &["-h"][..],
+        &["--help"],
+        &["members", "-h"],
+        &["catalog", "-help"],
+    ] {
+        let finished = herald(arguments).await;
+        assert_eq!((finished.code, finished.err.as_str()), (0, ""));
+        assert!(finished.out.starts_with("Usage: herald "));
+    }
+    let finished = herald(&["agent", "--help"]).await;
+    assert!(
+        finished.out.contains("\n  -dns-port=<port>\n"),
+        "{}",
+        finished.out
+    );
+}
+
+#[tokio::test]
+async fn a_parent_without_subcommand_prints_its_help_and_fails() {
+    for arguments in [&["catalog"][..], &["services"], &["catalog", "nope"]] {
+        let finished = herald(arguments).await;
+        assert_eq!(finished.code, 1);
+        assert!(finished.err.contains("Subcommands:"));
+    }
+}
+
+#[tokio::test]
+async fn the_version_is_printed() {
+    for arguments in [&["version"][..], &["-v"], &["--version"], &["-version"]] {
+        let finished = herald(arguments).await;
+        let first = format!("herald v{}\n", env!("CARGO_PKG_VERSION"));
+        assert!(finished.code == 0 && finished.out.starts_with(&first));
+    }
+}
+
+#[tokio::test]
+async fn flags_must_be_known_and_stand_after_the_command() {
+    let finished = herald(&["members", "-nope"]).await;
+    assert_eq!(finished.code, 1);
+    assert!(
+        finished
+            .err
+            .starts_with("flag provided but not defined: -nope\nUsage: herald members")
+    );
+    let finished = herald(&["-http-addr=127.0.0.1:1", "members"]).await;
+    assert_eq!(finished.code, 1);
+    assert!(
+        finished
+            .err
+            .starts_with("Invalid flags before the subcommand.")
+    );
+}
+
+#[tokio::test]
+async fn commands_to_come_say_so() {
+    for name in ["join", "kv", "snapshot", "reload"] {
+        let finished = herald(&[name]).await;
+        assert_eq!(finished.code, 1);
+        assert_eq!(
+            finished.err,
+            format!("The command \"{name}\" is not supported yet.\n")
+        );
+    }
+}
+
+#[tokio::test]
+async fn members_are_a_table() {
+    let agent = TestAgent::start().await;
+    let version = env!("CARGO_PKG_VERSION");
+    let finished = ask(&agent, "members").await;
+    assert_eq!(
+        (finished.code, finished.out),
+        (
+            0,
+            format!(
+                "Node  Address         Status  Type    Build         Protocol  DC   Segment\n\
+                 n1    127.0.0.1:8301  alive   server  herald/{version}  2         dc1  <all>\n"
+            )
+        )
+    );
+    let finished = ask(&agent, "members -wan").await;
+    assert!(
+        finished.out.contains("\nn1.dc1  127.0.0.1:8302  alive"),
+        "{}",
+        finished.out
+    );
+    let finished = ask(&agent, "members -detailed -status=al.ve").await;
+    assert!(
+        finished
+            .out
+            .starts_with("Node  Address         Status  Tags\nn1 ")
+    );
+    assert!(
+        finished.out.contains("  acls=0,build=1.8.7:herald,dc=dc1,"),
+        "{}",
+        finished.out
+    );
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn members_without_a_match_exit_with_2() {
+    let agent = TestAgent::start().await;
+    let finished = ask(&agent, "members -status failed").await;
+    assert_eq!(
+        (finished.code, finished.out.as_str(), finished.err.as_str()),
+        (2, "", "")
+    );
+    let finished = ask(&agent, "members -status [").await;
+    assert!(finished.code == 1 && finished.err.starts_with("Failed to compile status regexp"));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_listen_is_named() {
+    let finished = herald(&["members", "-http-addr=127.0.0.1:9"]).await;
+    assert_eq!(finished.code, 1);
+    assert_eq!(
+        finished.err,
+        "Error retrieving members: Get \"http://127.0.0.1:9/v1/agent/members?segment=_all\": \
+         dial tcp 127.0.0.1:9: connect: connection refused\n"
+    );
+    let finished = herald(&["info", "-http-addr", "https://127.0.0.1:9"]).await;
+    assert!(finished.code == 1 && finished.err.contains("HTTPS is not supported yet"));
+}
+
+#[tokio::test]
+async fn services_are_registered_listed_and_deregistered() {
+    let agent = TestAgent::start().await;
+    let flags = "services register -name web -id w1 -port 80 -tag v2 -tag v1 -meta a=b \
+                 -tagged-address lan=10.0.0.9:81";
+    let finished = ask(&agent, flags).await;
+    assert_eq!(
+        (finished.code, finished.out.as_str()),
+        (0, "Registered service: web\n")
+    );
+    let found: serde_json::Value = agent.http.get("/v1/agent/service/w1").await.unwrap();
+    assert_eq!(found["Meta"], json!({"a": "b"}));
+    assert_eq!(
+        found["TaggedAddresses"]["lan"],
+        json!({"Address": "10.0.0.9", "Port": 81})
+    );
+    let finished = ask(&agent, "catalog services -tags").await;
+    assert_eq!(finished.out, "consul\nweb     v1,v2\n");
+    let finished = ask(&agent, "catalog services -node n1").await;
+    assert_eq!(finished.out, "consul\nweb\n");
+    let finished = ask(&agent, "services deregister -id w1").await;
+    assert_eq!(
+        (finished.code, finished.out.as_str()),
+        (0, "Deregistered service: w1\n")
+    );
+    let finished = ask(&agent, "services deregister -id w1").await;
+    assert_eq!(finished.code, 1);
+    assert!(finished.err.starts_with(
+        "Error deregistering service \"w1\": Unexpected response code: 404 (Unknown service"
+    ));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn services_of_a_file_are_registered() {
+    let agent = TestAgent::start().await;
+    let directory = Directory::new();
+    let file = directory.write(
+        "web.json",
+        r#"{"services": [{"name": "web", "port": 80, "enable_tag_override": true,
+            "check": {"id": "alive", "ttl": "1h", "status": "passing"}}], "service": {"name": "db"}}"#,
+    );
+    let file = file.to_str().unwrap();
+    let finished = ask(&agent, &format!("services register {file}")).await;
+    let mut lines: Vec<&str> = finished.out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        ["Registered service: db", "Registered service: web"],
+        "{}",
+        finished.err
+    );
+    let checks: serde_json::Value = agent.http.get("/v1/agent/checks").await.unwrap();
+    assert_eq!(checks["alive"]["Status"], "passing");
+    let finished = ask(&agent, &format!("services deregister {file}")).await;
+    assert_eq!((finished.code, finished.out.lines().count()), (0, 2));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn the_catalog_is_listed() {
+    let agent = TestAgent::start().await;
+    agent
+        .register_in_catalog(json!({"Node": "other", "Address": "10.0.0.7",
+            "ID": "11111111-2222-3333-4444-555555555555", "NodeMeta": {"rack": "7"},
+            "Service": {"Service": "db"}}))
+        .await;
+    assert_eq!(ask(&agent, "catalog datacenters").await.out, "dc1\n");
+    let finished = ask(&agent, "catalog nodes -node-meta rack=7").await;
+    assert_eq!(
+        finished.out,
+        "Node   ID        Address   DC\nother  11111111  10.0.0.7  dc1\n"
+    );
+    let finished = ask(&agent, "catalog nodes -service db -detailed").await;
+    assert!(
+        finished
+            .out
+            .contains("11111111-2222-3333-4444-555555555555"),
+        "{}",
+        finished.out
+    );
+    assert!(finished.out.contains("rack=7"));
+    let finished = ask(&agent, "catalog nodes -service none").await;
+    let nothing = "No nodes match the given query - try expanding your search.\n";
+    assert_eq!((finished.code, finished.out.as_str()), (0, nothing));
+    let finished = ask(&agent, "catalog nodes -datacenter elsewhere").await;
+    assert!(finished.code == 1 && finished.err.contains("No path to datacenter"));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn info_shows_figures_in_groups() {
+    let agent = TestAgent::start().await;
+    let finished = ask(&agent, "info").await;
+    assert!(
+        finished
+            .out
+            .starts_with("agent:\n\tcheck_monitors = 0\n\tcheck_ttls = 0\n")
+    );
+    assert!(finished.out.contains("\nconsul:\n\tacl = disabled\n"));
+    assert!(finished.out.contains("\tserver = true\n"));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn configuration_is_validated_without_starting_anything() {
+    let directory = Directory::new();
+    let good = directory.write(
+        "good.json",
+        r#"{"data_dir": "/nowhere", "bind_addr": "127.0.0.1", "node_name": "n"}"#,
+    );
+    let finished = herald(&["validate", good.to_str().unwrap()]).await;
+    assert_eq!(
+        (finished.code, finished.out.as_str()),
+        (0, "Configuration is valid!\n")
+    );
+    let bad = directory.write("bad.json", "{\n\"datacentre\": \"x\"}");
+    let bad = bad.to_str().unwrap();
+    let finished = herald(&["validate", bad]).await;
+    assert_eq!(finished.code, 1);
+    assert_eq!(
+        finished.err,
+        format!(
+            "Config validation failed: {bad}:2: invalid config key datacentre, did you mean \
+             datacenter?\n"
+        )
+    );
+    assert_eq!(herald(&["validate"]).await.code, 1);
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_start_says_why() {
+    let finished = herald(&["agent"]).await;
+    assert_eq!(
+        (finished.code, finished.err.as_str()),
+        (1, "==> data_dir cannot be empty\n")
+    );
+    let finished = herald(&["agent", "-dev", "-config-file=/nowhere/x.json"]).await;
+    assert_eq!(finished.code, 1);
+    assert!(
+        finished
+            .err
+            .starts_with("==> config: cannot read /nowhere/x.json: no such file")
+    );
+    let agent = TestAgent::start().await;
+    let (dns, http) = (
+        agent.dns().port().to_string(),
+        agent.http_address().port().to_string(),
+    );
+    let finished = herald(&["agent", "-dev", "-dns-port", &dns, "-http-port=0"]).await;
+    assert!(
+        finished.code == 1 && finished.err.contains("127.0.0.1"),
+        "{}",
+        finished.err
+    );
+    assert!(
+        finished.err.contains(&dns) && finished.err.contains("in use"),
+        "{}",
+        finished.err
+    );
+    let finished = herald(&["agent", "-dev", "-dns-port=0", "-http-port", &http]).await;
+    assert!(
+        finished.code == 1 && finished.err.contains(&http),
+        "{}",
+        finished.err
+    );
+    agent.stop().await;
+}
+
+/// An agent in a process of its own, whose banner has been read.
+struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    banner: Vec<String>,
+}
+
+impl Running {
+    async fn start(program: &Path, arguments: &[&str]) -> Self {
+        let mut command = command(program, &["agent"]);
+        command
+            .args(arguments)
+            .args(["-dns-port=0", "-http-port=0", "-node=n1"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut banner = Vec::new();
+        let read = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                banner.push(line);
+                if banner
+                    .last()
+                    .is_some_and(|line| line == "==> herald agent running!")
+                {
+                    return;
+                }
+            }
+            panic!("the agent ended: {banner:?}");
+        };
+        tokio::time::timeout(LIMIT, read)
+            .await
+            .expect("the agent starts in time");
+        Self {
+            child,
+            lines,
+            banner,
+        }
+    }
+
+    /// Ports of HTTP and DNS, as the banner gives them.
+    fn ports(&self) -> (u16, u16) {
+        let line = self
+            .banner
+            .iter()
+            .find(|line| line.contains("Client Addr"))
+            .unwrap();
+        let port = |name: &str| {
+            let (_, rest) = line.split_once(name).unwrap();
+            let end = rest.find([',', ')']).unwrap();
+            rest[..end].parse().unwrap()
+        };
+        (port("HTTP: "), port("DNS: "))
+    }
+
+    /// Sends a signal and returns the exit code, the time until then, and the lines since the start.
+    async fn end(mut self, name: &str) -> (i32, Duration, Vec<String>) {
+        let started = herald::clock::monotonic();
+        signal(self.child.id().unwrap(), name).await;
+        let status = tokio::time::timeout(LIMIT, self.child.wait()).await;
+        let status = status.expect("the agent ends in time").unwrap();
+        let elapsed = started.elapsed();
+        let mut rest = Vec::new();
+        while let Some(line) = self.lines.next_line().await.unwrap() {
+            rest.push(line);
+        }
+        (status.code().expect("it ended by itself"), elapsed, rest)
+    }
+}
+
+/// Sends the signal `name` to the process `id`, which the test started.
+async fn signal(id: u32, name: &str) {
+    let mut kill = Command::new("kill");
+    let status = kill.args(["-s", name, &id.to_string()]).status().await;
+    assert!(status.unwrap().success());
+}
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_herald"))
+}
+
+#[tokio::test]
+async fn the_banner_has_the_layout_that_operators_know() {
+    let id = "11111111-2222-3333-4444-555555555555";
+    let agent = Running::start(program(), &["-dev", "-node-id", id]).await;
+    let lines: Vec<&str> = agent.banner.iter().map(String::as_str).collect();
+    let version = format!("           Version: '{}'", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        lines[..6],
+        [
+            "==> Starting herald agent...",
+            &version,
+            "           Node ID: '11111111-2222-3333-4444-555555555555'",
+            "         Node name: 'n1'",
+            "        Datacenter: 'dc1' (Segment: '<all>')",
+            "            Server: true (Bootstrap: false)",
+        ]
+    );
+    assert!(
+        lines[6].starts_with("       Client Addr: [127.0.0.1] (HTTP: "),
+        "{}",
+        lines[6]
+    );
+    assert_eq!(
+        lines[7],
+        "      Cluster Addr: 127.0.0.1 (LAN: 8301, WAN: 8302)"
+    );
+    assert!(lines.contains(&"==> Log data will now stream in as it occurs:"));
+    agent.end("TERM").await;
+}
+
+/// Longest time from a signal to the end of an agent.
+const END_MAX: Duration = Duration::from_secs(2);
+
+/// Agents started for one measurement: a busy machine may delay one of them, not all.
+const ATTEMPTS: usize = 3;
+
+#[tokio::test]
+async fn signals_end_an_agent_within_two_seconds() {
+    for name in ["TERM", "INT"] {
+        let mut shortest = Duration::MAX;
+        for _ in 0..ATTEMPTS {
+            let agent = Running::start(program(), &["-dev"]).await;
+            let (code, elapsed, lines) = agent.end(name).await;
+            assert_eq!(code, 1, "a server that was not told to leave");
+            assert!(
+                lines.last().unwrap().ends_with("agent: Exit code: code=1"),
+                "{lines:?}"
+            );
+            shortest = shortest.min(elapsed);
+        }
+        assert!(shortest < END_MAX, "{shortest:?}");
+    }
+}
+
+#[tokio::test]
+async fn neither_blocked_reads_nor_idle_connections_hold_up_the_end() {
+    let request = "GET /v1/catalog/nodes?index=1000000&wait=5m HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut shortest = Duration::MAX;
+    for _ in 0..ATTEMPTS {
+        let agent = Running::start(program(), &["-dev"]).await;
+        let (http, dns) = agent.ports();
+        let mut blocked = TcpStream::connect(("127.0.0.1", http)).await.unwrap();
+        blocked.write_all(request.as_bytes()).await.unwrap();
+        let silent = TcpStream::connect(("127.0.0.1", http)).await.unwrap();
+        let idle = TcpStream::connect(("127.0.0.1", dns)).await.unwrap();
+        let (code, elapsed, _) = agent.end("TERM").await;
+        assert_eq!(code, 1);
+        shortest = shortest.min(elapsed);
+        drop((blocked, silent, idle));
+    }
+    assert!(shortest < END_MAX, "{shortest:?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_leaves_on_a_signal_exits_with_0() {
+    let directory = Directory::new();
+    let text = r#"{"leave_on_terminate": true, "skip_leave_on_interrupt": false}"#;
+    let file = directory.write("leave.json", text);
+    for name in ["TERM", "INT"] {
+        let arguments = ["-dev", "-config-file", file.to_str().unwrap()];
+        let agent = Running::start(program(), &arguments).await;
+        assert_eq!(agent.end(name).await.0, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_hangup_does_not_end_an_agent() {
+    let mut agent = Running::start(program(), &["-dev"]).await;
+    signal(agent.child.id().unwrap(), "HUP").await;
+    let line = agent.lines.next_line().await.unwrap().unwrap();
+    assert!(
+        line.contains("[WARN]  agent: ") && line.contains("hangup"),
+        "{line}"
+    );
+    assert_eq!(agent.end("TERM").await.0, 1);
+}
+
+#[tokio::test]
+async fn the_process_id_is_kept_in_a_file_while_the_agent_runs() {
+    let directory = Directory::new();
+    let file = directory.0.join("herald.pid");
+    let agent = Running::start(program(), &["-dev", "-pid-file", file.to_str().unwrap()]).await;
+    let id = agent.child.id().unwrap().to_string();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), id);
+    agent.end("TERM").await;
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn outside_development_mode_it_says_that_state_is_not_kept() {
+    let directory = Directory::new();
+    let data = directory.0.to_str().unwrap();
+    let arguments = ["-server", "-bind=127.0.0.1", "-data-dir", data, "-log-json"];
+    let agent = Running::start(program(), &arguments).await;
+    let said = agent
+        .banner
+        .iter()
+        .any(|line| line.starts_with("==> State is not kept yet"));
+    assert!(said, "{:?}", agent.banner);
+    let logged = agent
+        .banner
+        .iter()
+        .find(|line| line.starts_with('{'))
+        .unwrap();
+    let logged: serde_json::Value = serde_json::from_str(logged).unwrap();
+    assert_eq!(
+        (&logged["@level"], &logged["@module"]),
+        (&json!("warn"), &json!("agent"))
+    );
+    agent.end("TERM").await;
+}
+
+#[tokio::test]
+async fn the_program_behaves_the_same_under_another_name() {
+    let directory = Directory::new();
+    let link = directory.0.join("consul");
+    std::os::unix::fs::symlink(program(), &link).unwrap();
+    let agent = Running::start(&link, &["-dev"]).await;
+    assert_eq!(agent.banner[0], "==> Starting herald agent...");
+    let all = agent.banner.join("\n");
+    assert!(!all.contains("Consul"), "{all}");
+    agent.end("INT").await;
+    let finished = finish(command(&link, &["version"])).await;
+    assert!(finished.out.starts_with("herald v") && !finished.out.contains("Consul"));
+}
+
+#[tokio::test]
+async fn the_demonstration_checks_what_it_shows() {
+    let finished = herald(&["demo"]).await;
+    assert_eq!(finished.code, 0, "{}{}", finished.out, finished.err);
+    for part in [
+        ";hello.service.consul.",
+        "ANSWER: 3, AUTHORITY: 0, ADDITIONAL: ",
+        "ANSWER: 2, AUTHORITY: 0, ADDITIONAL: ",
+        "\tIN\tSRV\t1 1 8002 0a000002.addr.dc1.consul.",
+        "0a000003.addr.dc1.consul.",
+    ] {
+        assert!(
+            finished.out.contains(part),
+            "{part} is missing in {}",
+            finished.out
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_demonstration_stays_if_asked_and_says_what_to_type() {
+    let mut child = command(program(), &["demo", "-stay"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let read = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.starts_with("curl -X PUT http://127.0.0.1:") {
+                return;
+            }
+        }
+        panic!("it ended");
+    };
+    tokio::time::timeout(LIMIT, read)
+        .await
+        .expect("it comes to the end in time");
+    signal(child.id().unwrap(), "TERM").await;
+    let status = tokio::time::timeout(LIMIT, child.wait()).await;
+    assert!(status.expect("it ends in time").unwrap().success());
+}
+
+#[tokio::test]
+async fn a_signal_sent_twice_at_once_still_lets_the_agent_end_in_order() {
+    let agent = Running::start(program(), &["-dev"]).await;
+    let id = agent.child.id().unwrap();
+    signal(id, "TERM").await;
+    let (code, _, lines) = agent.end("TERM").await;
+    assert_eq!(code, 1);
+    assert!(
+        !lines.iter().any(|line| line.contains("without waiting")),
+        "{lines:?}"
+    );
+}

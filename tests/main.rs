@@ -1,0 +1,15 @@
+//! All tests through real sockets and of the source as a whole, linked once.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose help fails should stop right there"
+)]
+
+mod agent;
+mod architecture;
+mod cli;
+mod dig;
+mod dns;
+mod http;
+mod http_limits;
+mod support;

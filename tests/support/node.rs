@@ -1,0 +1,154 @@
+//! One node: catalog, proposer, directory, services of the node and API, without DNS sockets.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use herald::catalog::{self, Reader};
+use herald::control::{Control, Description};
+use herald::directory::{self, Directory};
+use herald::metrics::Metrics;
+use herald::task::Tasks;
+use herald::types::{Member, MemberStatus, Meta, NodeId};
+use herald::{http, local, raft, reconcile};
+use serde_json::Value;
+
+use super::http::{Reply, get, put};
+
+/// A running node named `n1`.
+pub(crate) struct Node {
+    /// Where its API listens.
+    pub(crate) address: SocketAddr,
+    /// Its catalog.
+    pub(crate) reader: Reader,
+    tasks: Tasks,
+}
+
+struct NodeControl(Description);
+
+impl Control for NodeControl {
+    fn description(&self) -> &Description {
+        &self.0
+    }
+    fn members(&self, wan: bool) -> Vec<Member> {
+        let name = if wan { "n1.dc1" } else { "n1" };
+        vec![Member {
+            name: name.to_owned(),
+            address: [127, 0, 0, 1].into(),
+            port: 8301,
+            tags: [("role".to_owned(), "consul".to_owned())].into(),
+            status: MemberStatus::Alive,
+        }]
+    }
+    fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>> {
+        let group = [("server".to_owned(), "true".to_owned())].into();
+        [("consul".to_owned(), group)].into()
+    }
+}
+
+impl Node {
+    /// Starts with the defaults; its own entries are in the catalog.
+    pub(crate) async fn start() -> Self {
+        let (metrics, tasks) = (Metrics::new(), Tasks::new());
+        let (writer, reader) = catalog::open_server();
+        let proposer = raft::start(&raft::Config::default(), writer, &metrics, &tasks).unwrap();
+        let bounds = directory::Config {
+            datacenter: "dc1".parse().unwrap(),
+            address: SocketAddr::from(([127, 0, 0, 1], 8300)),
+            wait_default: Duration::from_secs(300),
+            wait_max: Duration::from_secs(600),
+        };
+        let directory = Directory::new(bounds, reader.clone(), proposer.clone());
+        let (id, name) = (NodeId::random(), "n1".parse().unwrap());
+        let (loopback, meta) = ([127, 0, 0, 1].into(), Meta::default());
+        let node = local::node_entry(id, name, loopback, loopback, &meta);
+        let member = reconcile::Config {
+            node: node.clone(),
+            server: Some(reconcile::Server {
+                port: 8300,
+                version: "1.8.7".to_owned(),
+            }),
+            interval: Duration::from_secs(60),
+        };
+        reconcile::start(member, reader.clone(), proposer, &tasks);
+        let description = Description {
+            node: node.name.clone(),
+            node_id: id,
+            datacenter: "dc1".parse().unwrap(),
+            server: true,
+            version: "0.1.0".to_owned(),
+            development: false,
+            configuration: Value::Null,
+        };
+        let config = local::Config {
+            node,
+            server: true,
+            limits: local::Limits::default(),
+            sync: local::SyncConfig {
+                acknowledge_wait: Duration::from_secs(20),
+                ..local::SyncConfig::default()
+            },
+        };
+        let dependencies = http::Dependencies {
+            local: local::start(config, directory.clone(), &metrics, &tasks).unwrap(),
+            directory,
+            control: Arc::new(NodeControl(description)),
+        };
+        let config = http::Config {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            ..http::Config::default()
+        };
+        let handle = http::start(config, dependencies, &metrics, &tasks)
+            .await
+            .unwrap();
+        let address = *handle.addresses().first().unwrap();
+        let node = Self {
+            address,
+            reader,
+            tasks,
+        };
+        super::eventually(async || {
+            let consul = node.get("/v1/catalog/service/consul").await;
+            consul.json() != Value::Array(Vec::new())
+        })
+        .await;
+        node
+    }
+
+    /// GET.
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        get(self.address, path).await
+    }
+
+    /// PUT whatever comes of it.
+    pub(crate) async fn put(&self, path: &str, body: &str) -> Reply {
+        put(self.address, path, body).await
+    }
+
+    /// PUT that succeeds without a result.
+    pub(crate) async fn does(&self, path: &str, body: &str) {
+        let reply = self.put(path, body).await;
+        assert_eq!((reply.status, &*reply.text()), (200, ""), "{path} {body}");
+        assert_eq!(reply.header("Content-Type"), None, "{path}");
+    }
+
+    /// Registers a service that the agent takes.
+    pub(crate) async fn register(&self, body: Value) {
+        self.does("/v1/agent/service/register", &body.to_string())
+            .await;
+    }
+
+    /// Number of instances of a service that DNS would answer.
+    pub(crate) fn answered(&self, service: &str) -> usize {
+        let slot = self.reader.dns().service(service.as_bytes());
+        let view = slot.and_then(|slot| slot.load().clone());
+        view.map_or(0, |view| view.all.instances().len())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.tasks.stopping().cancel();
+    }
+}

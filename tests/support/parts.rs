@@ -1,0 +1,117 @@
+//! Catalog, proposer, directory and API started directly, without an agent around them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use herald::control::{Control, Description};
+use herald::directory::{self, Directory};
+use herald::metrics::Metrics;
+use herald::task::Tasks;
+use herald::types::{Member, MemberStatus, Meta, NodeId};
+use herald::{catalog, http, local, raft};
+
+/// A running API with an empty catalog.
+pub(crate) struct Parts {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Its figures.
+    pub(crate) metrics: Metrics,
+    /// What it runs on; dropped without stopping, the test's runtime ends it.
+    pub(crate) tasks: Tasks,
+}
+
+struct TestControl(Description);
+
+impl Control for TestControl {
+    fn description(&self) -> &Description {
+        &self.0
+    }
+    fn members(&self, _wan: bool) -> Vec<Member> {
+        vec![Member {
+            name: "<n1>".to_owned(),
+            address: [127, 0, 0, 1].into(),
+            port: 8301,
+            tags: BTreeMap::new(),
+            status: MemberStatus::Alive,
+        }]
+    }
+    fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>> {
+        BTreeMap::new()
+    }
+}
+
+/// Defaults of the API on a free port.
+pub(crate) fn config() -> http::Config {
+    http::Config {
+        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        ui: true,
+        ..http::Config::default()
+    }
+}
+
+impl Parts {
+    /// Starts with the defaults.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(config(), false).await
+    }
+
+    /// Starts with other bounds, or in development mode.
+    pub(crate) async fn start_with(config: http::Config, development: bool) -> Self {
+        let (metrics, tasks) = (Metrics::new(), Tasks::new());
+        let (writer, reader) = catalog::open_server();
+        let proposer = raft::start(&raft::Config::default(), writer, &metrics, &tasks).unwrap();
+        let bounds = directory::Config {
+            datacenter: "dc1".parse().unwrap(),
+            address: SocketAddr::from(([127, 0, 0, 1], 8300)),
+            wait_default: Duration::from_secs(300),
+            wait_max: Duration::from_secs(600),
+        };
+        let description = Description {
+            node: "n1".parse().unwrap(),
+            node_id: NodeId::random(),
+            datacenter: "dc1".parse().unwrap(),
+            server: true,
+            version: "0.1.0".to_owned(),
+            development,
+            configuration: serde_json::Value::Null,
+        };
+        let dependencies = http::Dependencies {
+            local: local_elsewhere(&bounds, &metrics, &tasks),
+            directory: Directory::new(bounds, reader, proposer),
+            control: Arc::new(TestControl(description)),
+        };
+        let handle = http::start(config, dependencies, &metrics, &tasks)
+            .await
+            .unwrap();
+        let address = *handle.addresses().first().unwrap();
+        Self {
+            address,
+            metrics,
+            tasks,
+        }
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.tasks.stopping().cancel();
+    }
+}
+
+/// Services of the node that sync to a catalog of their own: the API's stays empty.
+fn local_elsewhere(bounds: &directory::Config, metrics: &Metrics, tasks: &Tasks) -> local::Local {
+    let (writer, reader) = catalog::open_server();
+    let proposer = raft::start(&raft::Config::default(), writer, metrics, tasks).unwrap();
+    let loopback = [127, 0, 0, 1].into();
+    let name = "n1".parse().unwrap();
+    let config = local::Config {
+        node: local::node_entry(NodeId::random(), name, loopback, loopback, &Meta::default()),
+        server: true,
+        limits: local::Limits::default(),
+        sync: local::SyncConfig::default(),
+    };
+    let directory = Directory::new(bounds.clone(), reader, proposer);
+    local::start(config, directory, metrics, tasks).unwrap()
+}
