@@ -1,6 +1,8 @@
 //! A DNS server for the peers and overload benches: `MODE ADDRESS:PORT WORKERS`, where the mode is
 //!
 //! - `herald`: the engine with the real answers, from a catalog of one service with one instance;
+//! - `filled:SERVICES:INSTANCES`: the same with so many services of so many instances each, named
+//!   `service-0`, `service-1` …;
 //! - `identity`: the engine with a handler that only sets the response bit;
 //! - `echo`: a plain receive and send for each datagram, one thread and socket for each worker.
 //!
@@ -26,6 +28,9 @@ use herald::task::Tasks;
 use herald::types::{Address, Meta, Node, Service, Weights};
 use prometheus_client::metrics::counter::Counter;
 use socket2::{Domain, Socket, Type};
+
+#[path = "../support/mod.rs"]
+mod support;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -65,11 +70,16 @@ async fn main() -> anyhow::Result<()> {
     let handle = match mode.as_str() {
         "identity" => dns::start(&config, zones, || Identity, &metrics, &tasks)?,
         "herald" => {
-            let sources = sources()?;
+            let sources = sources(catalog()?)?;
             let make = move || Responder::new(sources.clone());
             dns::start(&config, zones, make, &metrics, &tasks)?
         }
         "echo" => return echo(address, workers.get()),
+        filled if filled.starts_with("filled:") => {
+            let sources = sources(filled_catalog(filled)?)?;
+            let make = move || Responder::new(sources.clone());
+            dns::start(&config, zones, make, &metrics, &tasks)?
+        }
         other => bail!("unknown mode {other}"),
     };
     say(&format!("ready {}", handle.addresses()[0]));
@@ -104,18 +114,31 @@ fn say(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// A catalog with one instance of `web` on the node `n1`.
-fn sources() -> anyhow::Result<Sources> {
+fn sources(catalog: Reader) -> anyhow::Result<Sources> {
     let mut options = Options::new("dc1".parse()?, "n1".parse()?);
     options.enable_additional_node_meta_txt = false;
     Ok(Sources {
-        catalog: catalog()?,
+        catalog,
         settings: Arc::new(ArcSwap::from_pointee(Settings::new(options)?)),
         freshness: Arc::new(Freshness::fresh()),
         unencodable: Counter::default(),
     })
 }
 
+/// A catalog as the mode `filled` describes it, on as many nodes as it has instances, 10,000 at most.
+fn filled_catalog(mode: &str) -> anyhow::Result<Reader> {
+    let mut parts = mode.split(':').skip(1).map(str::parse::<usize>);
+    let (Some(services), Some(instances)) = (parts.next(), parts.next()) else {
+        bail!("filled:SERVICES:INSTANCES");
+    };
+    let (services, instances) = (services?, instances?);
+    let (mut writer, reader) = open_server();
+    let nodes = (services * instances).clamp(1, 10_000);
+    support::fill(&mut writer, nodes, services, instances);
+    Ok(reader)
+}
+
+/// A catalog with one instance of `web` on the node `n1`.
 fn catalog() -> anyhow::Result<Reader> {
     let node = Node {
         id: None,
