@@ -36,12 +36,14 @@ pub(crate) struct Row {
     pub(crate) received: Count,
     /// Too late to be answered.
     pub(crate) shed: Count,
-    /// No query: a response, or too short.
+    /// No query: a response, or too short. Also those that could not be answered for a bug.
     pub(crate) dropped: Count,
     /// Replies that the system refused to send.
     pub(crate) refused: Count,
     /// Handed to the slow path.
     pub(crate) slow: Count,
+    /// Queries whose handler panicked; they are among the dropped.
+    pub(crate) panics: Count,
     /// Batches received.
     pub(crate) batches: Count,
     answers: [Count; RCODES],
@@ -81,7 +83,7 @@ pub struct Totals {
     pub answered: u64,
     /// Shed because they had waited too long.
     pub shed: u64,
-    /// Not queries.
+    /// Not queries, or not answered for a bug.
     pub dropped: u64,
     /// Answers that the system refused to send.
     pub refused: u64,
@@ -200,6 +202,11 @@ impl Counters {
             ),
             ("dns_slow", "Queries handed to the slow path", Figure::Slow),
             (
+                "dns_panics",
+                "Queries dropped because answering them panicked: a bug",
+                Figure::Panics,
+            ),
+            (
                 "dns_kernel_drops",
                 "Datagrams the kernel dropped",
                 Figure::KernelDrops,
@@ -264,6 +271,7 @@ enum Figure {
     Dropped,
     Refused,
     Slow,
+    Panics,
     KernelDrops,
     Times,
 }
@@ -350,6 +358,7 @@ impl EncodeMetric for Shown {
             Figure::Dropped => self.each(encoder, |row| row.dropped.get()),
             Figure::Refused => self.each(encoder, |row| row.refused.get()),
             Figure::Slow => self.each(encoder, |row| row.slow.get()),
+            Figure::Panics => self.each(encoder, |row| row.panics.get()),
             Figure::Times => self.times(encoder),
             Figure::KernelDrops => {
                 let drops = socket::kernel_drops(&self.counters.sockets);

@@ -4,11 +4,12 @@ use std::sync::Mutex;
 
 use super::batch::OCTETS_MAX;
 use super::handler::{Handler, Received, Reply};
+use super::server::Handlers;
 
 /// A pool of desks. Answering does not await, so there are never more desks than the runtime has
 /// threads, however many connections are open.
 pub(crate) struct Desks<H> {
-    make: Box<dyn Fn() -> H + Send + Sync>,
+    make: Handlers<H>,
     free: Mutex<Vec<Desk<H>>>,
 }
 
@@ -20,9 +21,9 @@ struct Desk<H> {
 
 impl<H: Handler> Desks<H> {
     /// Desks with handlers that `make` makes when they are needed.
-    pub(crate) fn new(make: impl Fn() -> H + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(make: Handlers<H>) -> Self {
         Self {
-            make: Box::new(make),
+            make,
             free: Mutex::default(),
         }
     }

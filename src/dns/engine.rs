@@ -11,7 +11,7 @@ use super::config::Config;
 use super::counters::{Counters, Totals};
 use super::desk::Desks;
 use super::handler::Handler;
-use super::server::Worker;
+use super::server::{Handlers, Worker};
 use super::slow::Slow;
 use super::socket::{self, BindError, Bound, Datagrams};
 use super::static_zones::StaticZones;
@@ -81,16 +81,15 @@ pub fn start<H: Handler>(
         .flat_map(|bound| bound.datagrams.iter().cloned())
         .collect();
     let counters = Counters::new(workers, all, metrics);
-    let handlers = Arc::new(handlers);
-    let make = Arc::clone(&handlers);
-    let desks = Arc::new(Desks::new(move || make()));
+    let handlers: Handlers<H> = Arc::new(handlers);
+    let desks = Arc::new(Desks::new(Arc::clone(&handlers)));
     let memory = Arc::clone(&desks);
     let slow = Slow::start(&config.slow, zones, memory, Arc::clone(&counters), tasks);
     let stop = stop_flag(tasks);
     for number in 0..workers {
         let worker = Worker {
             number,
-            handler: handlers(),
+            handlers: Arc::clone(&handlers),
             sockets: sockets_of(&bound, number),
             slow: slow.clone(),
             counters: Arc::clone(&counters),

@@ -9,6 +9,7 @@
 //! the process was stopped while it had the query in hand.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,12 +30,15 @@ const TURN: usize = 16;
 /// A header, the least that is a query (RFC 1035 §4.1.1).
 const HEADER_OCTETS: usize = 12;
 
+/// Makes handlers.
+pub(crate) type Handlers<H> = Arc<dyn Fn() -> H + Send + Sync>;
+
 /// What a worker needs.
 pub(crate) struct Worker<H> {
     /// Its place among the workers.
     pub(crate) number: usize,
-    /// Answers its queries.
-    pub(crate) handler: H,
+    /// Makes what answers its queries.
+    pub(crate) handlers: Handlers<H>,
     /// One for each address.
     pub(crate) sockets: Vec<Arc<Datagrams>>,
     /// Takes what memory cannot answer.
@@ -52,8 +56,18 @@ struct Lane<L> {
     queue: Queue,
 }
 
+/// How far a batch has come.
+#[derive(Default)]
+struct Progress {
+    /// Slots that were looked at.
+    done: usize,
+    /// Those of them that had waited too long.
+    shed: u64,
+}
+
 /// A worker at work.
 struct Desk<'a, H> {
+    handlers: Handlers<H>,
     handler: H,
     slow: Slow,
     row: &'a Row,
@@ -74,7 +88,8 @@ impl<H: Handler> Worker<H> {
             return;
         };
         let mut desk = Desk {
-            handler: self.handler,
+            handler: (self.handlers)(),
+            handlers: self.handlers,
             slow: self.slow,
             row,
         };
@@ -145,7 +160,8 @@ impl<H: Handler> Desk<'_, H> {
         let verdict = lane.queue.observe(now, now.saturating_sub(oldest));
         self.row.batches.add(1);
         self.row.received.add(count(batch.slots().len()));
-        let shed = self.answer_all(&lane.socket, batch, now.saturating_sub(verdict.wait_max));
+        let earliest = now.saturating_sub(verdict.wait_max);
+        let shed = self.answer_batch(&lane.socket, batch, earliest);
         let end = clock::since_epoch();
         let withdrawn = withdraw_late(batch, end.saturating_sub(verdict.wait_max));
         self.row.shed.add(shed + withdrawn);
@@ -161,23 +177,48 @@ impl<H: Handler> Desk<'_, H> {
     }
 
     /// Answers what was received since `earliest`; how many were not.
-    fn answer_all(
+    ///
+    /// A handler that panics costs the one query that it had in hand: the rest of the batch goes to
+    /// a new one, since nobody knows what state the old one is in.
+    fn answer_batch(
         &mut self,
         socket: &Arc<Datagrams>,
         batch: &mut Batch,
         earliest: Duration,
     ) -> u64 {
-        let mut shed = 0;
-        for (slot, buffer) in batch.each_mut() {
+        let mut progress = Progress::default();
+        loop {
+            let answer = AssertUnwindSafe(|| {
+                self.answer_all(socket, batch, earliest, &mut progress);
+            });
+            if catch_unwind(answer).is_ok() {
+                return progress.shed;
+            }
+            self.row.panics.add(1);
+            self.row.dropped.add(1);
+            tracing::error!("a DNS query was dropped: answering it panicked, which is a bug");
+            self.handler = (self.handlers)();
+        }
+    }
+
+    /// Answers the slots that `progress` has not reached yet.
+    fn answer_all(
+        &mut self,
+        socket: &Arc<Datagrams>,
+        batch: &mut Batch,
+        earliest: Duration,
+        progress: &mut Progress,
+    ) {
+        for (slot, buffer) in batch.each_mut().skip(progress.done) {
+            progress.done += 1;
             if slot.received < earliest {
-                shed += 1;
+                progress.shed += 1;
             } else if slot.length < HEADER_OCTETS {
                 self.row.dropped.add(1);
             } else {
                 slot.reply = self.answer(socket, slot, buffer);
             }
         }
-        shed
     }
 
     /// Answers one query; the octets to send, or 0.

@@ -61,6 +61,20 @@ impl Handler for Gate {
     }
 }
 
+/// Panics at the message id 13, and would go on to panic for ever after.
+#[derive(Default)]
+struct Fragile {
+    broken: bool,
+}
+
+impl Handler for Fragile {
+    fn handle(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
+        self.broken |= buffer[1] == 13;
+        assert!(!self.broken, "as the test wants");
+        Identity.handle(received, buffer)
+    }
+}
+
 struct Running {
     handle: Handle,
     metrics: Metrics,
@@ -782,4 +796,30 @@ fn tempfile(name: &str) -> std::path::PathBuf {
     let directory = std::env::temp_dir().join(unique);
     std::fs::create_dir(&directory).unwrap();
     directory
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_costs_one_query_and_is_counted() {
+    both(|config| {
+        // Printing the panic may take longer than the deadline of the queries behind it.
+        let config = Config {
+            queue_deadline: Duration::from_secs(60),
+            ..config
+        };
+        let running = begin(&config, StaticZones::none(), Fragile::default);
+        let client = running.client();
+        for id in [1, 13, 2, 3] {
+            client.send(&query(id)).unwrap();
+        }
+        let ids = [(); 3].map(|()| {
+            let mut answer = [0; 64];
+            client.recv(&mut answer).unwrap();
+            answer[1]
+        });
+        assert_eq!(ids, [1, 2, 3]);
+        let totals = running.settled();
+        assert_eq!((totals.answered, totals.dropped), (3, 1));
+        let text = running.metrics.text();
+        assert!(text.contains("herald_dns_panics_total{transport=\"udp\"} 1"));
+    });
 }
