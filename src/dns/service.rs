@@ -44,8 +44,20 @@ impl<'n> Form<'n> {
     }
 }
 
+/// Why a name denotes no instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// It does not exist.
+    Missing,
+    /// It is part of longer names that exist (RFC 8020).
+    Empty,
+    /// To find out takes a longer scan than [`Context::scan_max`] allows.
+    Costly,
+}
+
 /// Answers the name of a service, whose first `labels` labels stand before the keyword. An
-/// `implied` keyword leaves SRV records only.
+/// `implied` keyword leaves SRV records only. `None`, with nothing written, where that takes too
+/// long for here.
 pub(super) fn answer(
     context: &Context<'_>,
     tools: &mut Tools,
@@ -53,14 +65,15 @@ pub(super) fn answer(
     name: &Name,
     labels: usize,
     implied: bool,
-) -> Verdict {
+) -> Option<Verdict> {
     let outcome = resolve(context, tools, name, labels, |tools, found| {
         answer_found(context, tools, message, found, implied)
     });
     match outcome {
-        Ok(verdict) => verdict,
-        Err(true) => zone::deny(message, Rcode::NoError, Written::Apex),
-        Err(false) => zone::deny(message, Rcode::NxDomain, Written::Apex),
+        Ok(verdict) => Some(verdict),
+        Err(Absence::Empty) => Some(zone::deny(message, Rcode::NoError, Written::Apex)),
+        Err(Absence::Missing) => Some(zone::deny(message, Rcode::NxDomain, Written::Apex)),
+        Err(Absence::Costly) => None,
     }
 }
 
@@ -157,17 +170,16 @@ pub(super) enum Step {
     Alias(Place),
 }
 
-/// Looks up the service that `name` denotes and hands it to `then`. An error says whether the name
-/// exists all the same, as part of longer ones (RFC 8020).
+/// Looks up the service that `name` denotes and hands it to `then`.
 pub(super) fn resolve<R>(
     context: &Context<'_>,
     tools: &mut Tools,
     name: &Name,
     labels: usize,
     then: impl FnOnce(&mut Tools, Found<'_>) -> R,
-) -> Result<R, bool> {
+) -> Result<R, Absence> {
     let Some(last) = labels.checked_sub(1) else {
-        return Err(true);
+        return Err(Absence::Empty);
     };
     if let Some(form) = Form::rfc2782(name, labels) {
         let tag: &[u8] = form.tag;
@@ -188,20 +200,26 @@ pub(super) fn resolve<R>(
         tag: name.wire(0, last),
     };
     let Some((guard, ttl)) = tools.service(form.service, context.settings) else {
-        return Err(labels == 1 && is_tag_label(tools, form.service));
+        let is_tag = labels == 1 && is_tag_label(tools, form.service);
+        return Err(if is_tag {
+            Absence::Empty
+        } else {
+            Absence::Missing
+        });
     };
     let Some(view) = guard.as_deref() else {
-        return Err(false);
+        return Err(Absence::Missing);
     };
-    let (subset, tags) = match choose(tools, view, form.tag) {
-        Choice::Missing => return Err(false),
-        Choice::Empty => return Err(true),
+    let (subset, tags) = match choose(context, tools, view, form.tag) {
+        Choice::Missing => return Err(Absence::Missing),
+        Choice::Empty => return Err(Absence::Empty),
+        Choice::Costly => return Err(Absence::Costly),
         Choice::Subset(subset) => (subset, None),
         Choice::AllTags(subset, tags) => (subset, Some(tags)),
     };
     // `_web._tag` names the instances of `web` only, but may stand above names with more tags.
     if Form::rfc2782(name, labels).is_some() {
-        return Err(true);
+        return Err(Absence::Empty);
     }
     let pool = Pool { subset, tags };
     Ok(then(tools, Found { view, pool, ttl }))
@@ -216,13 +234,18 @@ fn is_tag_label(tools: &Tools, label: &[u8]) -> bool {
     }
 }
 
-fn choose<'v>(tools: &mut Tools, view: &'v ServiceView, labels: &'v [u8]) -> Choice<'v> {
+fn choose<'v>(
+    context: &Context<'_>,
+    tools: &mut Tools,
+    view: &'v ServiceView,
+    labels: &'v [u8],
+) -> Choice<'v> {
     if labels.is_empty() {
         return Choice::Subset(&view.all);
     }
     let dns = tools.catalog.dns();
     match tools.dotted.join(labels) {
-        Some(tag) => tags::choose(view, tag, labels, |tags| {
+        Some(tag) => tags::choose(view, tag, labels, context.scan_max, |tags| {
             Reasons::of_all_tags(&dns.state(), &view.name, tags).any()
         }),
         None => Choice::Missing,

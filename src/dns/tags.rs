@@ -22,6 +22,8 @@ pub(super) enum Choice<'v> {
     Empty,
     /// None.
     Missing,
+    /// To find out takes a longer scan than is allowed here.
+    Costly,
 }
 
 /// Several tags: labels in wire format.
@@ -44,18 +46,21 @@ impl Tags<'_> {
 
 /// What `tag` denotes in a service: itself, dots included, or else all of its `labels` as tags.
 ///
-/// Looking for several tags costs a scan of the rarest one's instances; where none of those is
-/// eligible, `is_registered` says whether any registered instance has all tags.
+/// Looking for several tags costs a scan of the rarest one's instances, which is not begun where
+/// they, or those of the whole service, are more than `scan_max`; where none of them is eligible,
+/// `is_registered` says whether any registered instance has all tags.
 pub(super) fn choose<'v>(
     view: &'v ServiceView,
     tag: &[u8],
     labels: &'v [u8],
+    scan_max: usize,
     is_registered: impl FnOnce(Tags<'_>) -> bool,
 ) -> Choice<'v> {
     if let Some(subset) = view.tagged(tag) {
         return Choice::Subset(subset);
     }
     match all_tags(view, labels) {
+        Some(subset) if scan(view, subset) > scan_max => Choice::Costly,
         Some(subset) if exists(subset, Tags(labels), is_registered) => {
             Choice::AllTags(subset, Tags(labels))
         }
@@ -76,6 +81,16 @@ fn all_tags<'v>(view: &'v ServiceView, wire: &[u8]) -> Option<&'v Subset> {
         rarest = if is_rarer { Some(subset) } else { rarest };
     }
     rarest
+}
+
+/// Instances that are looked at to find those of several tags, the rarest of which has `rarest`:
+/// where some are not eligible, the state is asked, which knows services only whole.
+fn scan(view: &ServiceView, rarest: &Subset) -> usize {
+    if rarest.registered() > rarest.instances().len() {
+        view.all.registered()
+    } else {
+        rarest.registered()
+    }
 }
 
 fn exists(subset: &Subset, tags: Tags<'_>, is_registered: impl FnOnce(Tags<'_>) -> bool) -> bool {

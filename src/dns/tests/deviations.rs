@@ -605,12 +605,12 @@ mod rfc8914 {
             1
         );
         // Asked in vain, this server answers from what it has.
-        let answer = world.ask_without_leader(&query);
+        let answer = world.ask_alone(&query);
         assert_eq!((answer.answers().len(), answer.errors()[0].0), (1, 3));
         world.reload(|options| options.allow_stale = false);
         world.sources.freshness.heard(Duration::ZERO);
         assert_eq!(world.raw(&query, Transport::Udp), Err(Reply::Slow));
-        let answer = world.ask_without_leader(&query);
+        let answer = world.ask_alone(&query);
         assert_eq!(answer.rcode(), ResponseCode::ServFail);
         assert_eq!(answer.errors()[0].0, 22);
     }
@@ -702,6 +702,37 @@ mod several_tags {
         let answer = world.ask(&ask("a.b.web.service.consul", "SRV"));
         assert_eq!(answer.answers().len(), 1);
         assert_eq!(answer.additionals(), ["n1.node.dc1.consul. A 10.0.0.1"]);
+    }
+
+    #[test]
+    fn of_many_instances_are_found_off_the_workers() {
+        let mut world = World::new();
+        world.node("n1", "10.0.0.1");
+        for number in 0..600 {
+            world.instance("n1", &format!("web-{number}"), |service| {
+                service.name = "web".parse().unwrap();
+                service.tags = tags(if number == 7 {
+                    &["a", "b"]
+                } else {
+                    &["a", "c"]
+                });
+                service.address = Address::from_text("10.1.0.7");
+            });
+        }
+        // The rarest tag decides: one instance has `b`, too many have `c`.
+        let answer = world.ask(&ask("a.b.web.service.consul", "A"));
+        assert_eq!(answer.answers(), ["a.b.web.service.consul. A 10.1.0.7"]);
+        let query = ask("a.c.web.service.consul", "A").octets();
+        assert_eq!(world.raw(&query, Transport::Udp), Err(Reply::Slow));
+        let answer = world.ask_alone(&query);
+        assert_eq!(answer.answers(), ["a.c.web.service.consul. A 10.1.0.7"]);
+        // With an instance that is not eligible, the whole service may have to be looked through.
+        world.check("n1", "down", Some("web-7"), Status::Critical);
+        let query = ask("a.b.web.service.consul", "A").octets();
+        assert_eq!(world.raw(&query, Transport::Udp), Err(Reply::Slow));
+        let answer = world.ask_alone(&query);
+        assert_eq!(answer.rcode(), ResponseCode::NoError);
+        assert!(answer.answers().is_empty());
     }
 }
 

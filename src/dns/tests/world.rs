@@ -361,13 +361,11 @@ impl World {
         self.raw(octets, transport).map(Answer::read)
     }
 
-    /// Asks the slow path's way, once the leader was asked in vain.
-    pub(in crate::dns) fn ask_without_leader(&mut self, octets: &[u8]) -> Answer {
+    /// Asks the slow path's way, when nobody is left to hand the query to.
+    pub(in crate::dns) fn ask_alone(&mut self, octets: &[u8]) -> Answer {
         self.buffer[..octets.len()].copy_from_slice(octets);
         let received = received(octets, Transport::Udp);
-        let reply = self
-            .responder
-            .handle_without_leader(&received, &mut self.buffer);
+        let reply = self.responder.handle_alone(&received, &mut self.buffer);
         let Reply::Send(length) = reply else {
             panic!("{reply:?}");
         };
