@@ -3,6 +3,9 @@
 //! `closed SECONDS ADDRESS:PORT NAME TYPE` keeps a server busy that runs already, with a window of
 //! queries in flight, and prints `answers=N`.
 //!
+//! `failure SECONDS SERVER [ARGUMENT …]` shows what a node that fails does to the latency of others'
+//! queries: see `failure`.
+//!
 //! `SECONDS SERVER [ARGUMENT …]` starts the server (which prints `ready ADDRESS:PORT` and answers `stats`), then
 //! 1. measures its saturation with as many queries in flight as keep it busy;
 //! 2. sends twice that rate for SECONDS, whether answered or not, and reconciles every query;
@@ -35,6 +38,7 @@ use nix::sys::socket::{
 use nix::sys::time::TimeSpec;
 use process::Server;
 
+mod failure;
 mod process;
 
 /// Message ids wrap after 65,536 queries of a socket: with this many sockets, after seconds.
@@ -67,10 +71,14 @@ fn main() -> anyhow::Result<()> {
         [mode, seconds, address, name, record] if mode == "closed" => {
             return closed(seconds, address, query(name, record)?);
         }
+        [mode, seconds, server, rest @ ..] if mode == "failure" => {
+            return failure::run(seconds, server, rest);
+        }
         [seconds, server, rest @ ..] => (seconds, server, rest),
         _ => {
             return say(
-                "usage: overload_load closed SECONDS ADDRESS:PORT NAME TYPE | SECONDS SERVER ...",
+                "usage: overload_load closed SECONDS ADDRESS:PORT NAME TYPE \
+                 | [failure] SECONDS SERVER ...",
             );
         }
     };

@@ -59,7 +59,12 @@ impl Server {
     }
 
     pub(crate) fn stats(&mut self) -> anyhow::Result<Stats> {
-        writeln!(self.input, "stats")?;
+        self.ask("stats")
+    }
+
+    /// Sends one line and reads the line that answers it.
+    pub(crate) fn ask(&mut self, line: &str) -> anyhow::Result<Stats> {
+        writeln!(self.input, "{line}")?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         Ok(Stats(line))

@@ -7,7 +7,8 @@
 //! - `echo`: a plain receive and send for each datagram, one thread and socket for each worker.
 //!
 //! Prints `ready ADDRESS:PORT`, then `key=value` counts for every line `stats` of its input, and
-//! ends with the input.
+//! ends with the input. A filled catalog also takes `fail` and `recover`: the first node's own check
+//! turns critical and back; the answer says how long that took to be published.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
@@ -18,14 +19,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use herald::catalog::{Command, Operation, Reader, Registration, open_server};
+use herald::catalog::{Command, Operation, Reader, Registration, Writer, open_server};
+use herald::clock::monotonic;
 use herald::dns::{
     self, Config, Freshness, Handle, Handler, Options, Received, Reply, Responder, Settings,
     Sources, StaticZones,
 };
 use herald::metrics::Metrics;
 use herald::task::Tasks;
-use herald::types::{Address, Meta, Node, Service, Weights};
+use herald::types::{Address, Meta, Node, Service, Status, Weights};
 use prometheus_client::metrics::counter::Counter;
 use socket2::{Domain, Socket, Type};
 
@@ -66,6 +68,7 @@ async fn main() -> anyhow::Result<()> {
         ..Config::default()
     };
     let (metrics, tasks) = (Metrics::new(), Tasks::new());
+    let mut writer = None;
     let zones = StaticZones::none();
     let handle = match mode.as_str() {
         "identity" => dns::start(&config, zones, || Identity, &metrics, &tasks)?,
@@ -76,22 +79,33 @@ async fn main() -> anyhow::Result<()> {
         }
         "echo" => return echo(address, workers.get()),
         filled if filled.starts_with("filled:") => {
-            let sources = sources(filled_catalog(filled)?)?;
+            let (filled, reader) = filled_catalog(filled)?;
+            writer = Some(filled);
+            let sources = sources(reader)?;
             let make = move || Responder::new(sources.clone());
             dns::start(&config, zones, make, &metrics, &tasks)?
         }
         other => bail!("unknown mode {other}"),
     };
     say(&format!("ready {}", handle.addresses()[0]));
-    tokio::task::spawn_blocking(move || report(&handle)).await?;
+    tokio::task::spawn_blocking(move || report(&handle, writer)).await?;
     tasks.stop(Duration::from_secs(2)).await;
     Ok(())
 }
 
-/// Answers `stats` until the input ends.
-fn report(handle: &Handle) {
+/// Answers commands until the input ends.
+fn report(handle: &Handle, mut writer: Option<Writer>) {
     for line in io::stdin().lock().lines().map_while(Result::ok) {
-        if line == "stats" {
+        let status = match line.as_str() {
+            "fail" => Some(Status::Critical),
+            "recover" => Some(Status::Passing),
+            _ => None,
+        };
+        if let (Some(status), Some(writer)) = (status, &mut writer) {
+            let start = monotonic();
+            support::apply(writer, [support::set_node_status(0, status)]);
+            say(&format!("applied_us={}", start.elapsed().as_micros()));
+        } else if line == "stats" {
             let totals = handle.totals();
             say(&format!(
                 "received={} answered={} shed={} dropped={} refused={} kernel_dropped={} \
@@ -126,16 +140,21 @@ fn sources(catalog: Reader) -> anyhow::Result<Sources> {
 }
 
 /// A catalog as the mode `filled` describes it, on as many nodes as it has instances, 10,000 at most.
-fn filled_catalog(mode: &str) -> anyhow::Result<Reader> {
+///
+/// With a fourth part there are so many nodes: `filled:1000:10:10` has 1,000 services on each.
+fn filled_catalog(mode: &str) -> anyhow::Result<(Writer, Reader)> {
     let mut parts = mode.split(':').skip(1).map(str::parse::<usize>);
     let (Some(services), Some(instances)) = (parts.next(), parts.next()) else {
         bail!("filled:SERVICES:INSTANCES");
     };
     let (services, instances) = (services?, instances?);
     let (mut writer, reader) = open_server();
-    let nodes = (services * instances).clamp(1, 10_000);
+    let nodes = match parts.next() {
+        Some(nodes) => nodes?,
+        None => (services * instances).clamp(1, 10_000),
+    };
     support::fill(&mut writer, nodes, services, instances);
-    Ok(reader)
+    Ok((writer, reader))
 }
 
 /// A catalog with one instance of `web` on the node `n1`.

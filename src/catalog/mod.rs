@@ -18,6 +18,7 @@ pub mod watch;
 mod apply;
 mod edit;
 mod keyed;
+mod pace;
 mod publish;
 mod rdata;
 mod reader;

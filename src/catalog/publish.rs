@@ -11,6 +11,7 @@ use crate::types::{NodeName, Service, ServiceId, ServiceName};
 
 use super::edit::{Broken, Changes};
 use super::index::{DnsIndex, Links, Slot};
+use super::pace::Pace;
 use super::state::{ServiceEntry, State};
 use super::view::{Eligibility, NodeView, ServiceView, eligibility};
 
@@ -39,7 +40,9 @@ pub(super) fn prepare(old: &State, new: &State, changes: &Changes) -> Result<Vie
         .filter_map(|name| node_update(old, new, name))
         .collect();
     let mut services = Vec::with_capacity(changes.instances.len());
+    let mut pace = Pace::default();
     for (name, owners) in &changes.instances {
+        pace.step();
         services.extend(service_update(old, new, name, owners)?);
     }
     Ok(Views { nodes, services })
@@ -52,7 +55,9 @@ pub(super) fn commit(dns: &DnsIndex, views: Views) {
 }
 
 fn store<V>(links: &Links<V>, updates: Vec<Update<V>>) {
+    let mut pace = Pace::default();
     for update in updates {
+        pace.step();
         match update {
             Update::Store(slot, view) => slot.store(Some(view)),
             Update::Link(name, slot, view) => {

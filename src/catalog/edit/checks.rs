@@ -5,6 +5,7 @@ use std::sync::Arc;
 use imbl::OrdSet;
 
 use crate::catalog::keyed::{ByCheckId, ById};
+use crate::catalog::pace::Pace;
 use crate::catalog::state::{CheckEntry, Instance, NodeEntry};
 use crate::catalog::view::Standing;
 use crate::types::{Check, CheckId, NodeName};
@@ -87,7 +88,9 @@ impl Edit<'_> {
         let seen_by_dns = entry.standing != standing;
         entry.standing = standing;
         let hosted: Vec<_> = entry.instances().cloned().collect();
+        let mut pace = Pace::default();
         for instance in hosted {
+            pace.step();
             self.touch_service(&instance.service.name, Touch::HEALTH)?;
             if seen_by_dns {
                 self.mark(&instance);
