@@ -12,4 +12,6 @@ mod dig;
 mod dns;
 mod http;
 mod http_limits;
+mod python;
+mod replays;
 mod support;
