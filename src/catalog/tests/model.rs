@@ -109,6 +109,14 @@ impl Model {
         true
     }
 
+    /// Whether `node`, known under another name, takes that of a dead one, which goes with all that
+    /// is on it.
+    fn is_taken_over(&self, node: &Node) -> bool {
+        let elsewhere =
+            |entry: &ModelNode| entry.node.id == node.id && entry.node.name != node.name;
+        node.id.is_some() && self.0.contains_key(&node.name) && self.0.values().any(elsewhere)
+    }
+
     fn deregister(&mut self, what: &Deregistration) -> bool {
         match what {
             Deregistration::Node(name) => drop(self.0.remove(name)),
@@ -427,7 +435,10 @@ fn step(catalog: &mut Catalog, model: &mut Model, operations: Vec<Operation>) {
     let (old, old_model) = (catalog.reader.state(), model.clone());
     // What comes and goes within one command moves indexes without a trace.
     let single = match &*operations {
-        [Operation::Register(one)] => one.service.is_none() || one.checks.is_empty(),
+        [Operation::Register(one)] => {
+            let taken_over = !one.skip_node_update && old_model.is_taken_over(&one.node);
+            (one.service.is_none() || one.checks.is_empty()) && !taken_over
+        }
         [Operation::Deregister(_)] => true,
         _ => false,
     };
