@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, VERSION, flags, print};
 use crate::agent::Agent;
@@ -159,6 +160,9 @@ impl Stage {
 
     async fn keep(&self, http: SocketAddr) -> Result<()> {
         let (ip, port) = (self.dns.ip(), self.dns.port());
+        // Before anybody is told that signals end it.
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
         say("The agent keeps running; try, and end it with ^C:");
         print(&format!(
             "dig @{ip} -p {port} hello.service.consul SRV\n\
@@ -167,10 +171,8 @@ impl Stage {
              curl http://{http}/v1/health/service/hello?pretty\n\
              curl -X PUT http://{http}/v1/agent/check/pass/service:hello-1\n"
         ));
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
-            result = tokio::signal::ctrl_c() => result?,
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         Ok(())
