@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod directory;
 pub mod dns;
+pub mod filter;
 pub mod health;
 pub mod http;
 pub mod local;

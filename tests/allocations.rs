@@ -1,4 +1,5 @@
-//! In the steady state a UDP query costs no allocation, from the socket to the socket.
+//! In the steady state a UDP query costs no allocation, from the socket to the socket, and a filter
+//! none for each row.
 //!
 //! The counter sees every thread of this program, so all is one test and the client allocates
 //! nothing either.
@@ -17,6 +18,7 @@ use herald::dns::{
     self, Config, Freshness, Handler, Options, Received, Reply, Responder, Settings, Sources,
     StaticZones,
 };
+use herald::filter::{Filter, HealthRow, RowKind};
 use herald::metrics::Metrics;
 use herald::task::Tasks;
 use herald::types::{Address, Meta, Node, Service, Weights};
@@ -170,6 +172,38 @@ fn count<H: Handler>(
 }
 
 #[test]
+fn the_steady_state_costs_no_allocation() {
+    a_udp_query_costs_no_allocation();
+    a_filtered_row_costs_no_allocation();
+}
+
+/// Every operator on every type of field, but for regular expressions, which keep a cache.
+fn a_filtered_row_costs_no_allocation() {
+    let state = sources().catalog.state();
+    let datacenter = "dc1".parse().unwrap();
+    let filter = "not (Node.Address == `10.0.0.99` or Node.ID == x or Node.Meta.rack == 7) \
+                  and Service.Port == 8080 and v1 in Service.Tags and v2 not in Service.Tags \
+                  and Service.Meta is empty and Checks is empty and not Checks.Status != passing \
+                  and Service.EnableTagOverride == false and Node.Node contains node \
+                  and Service.TaggedAddresses.lan.Port != 80 and Service.Kind == ``";
+    let filter = Filter::parse(filter, RowKind::Health).unwrap();
+    let region = Region::new(ALLOCATOR);
+    let mut taken = 0;
+    for node in state.nodes() {
+        for instance in node.instances() {
+            let row = HealthRow {
+                node,
+                instance,
+                datacenter: &datacenter,
+            };
+            taken += usize::from(filter.takes(&row));
+        }
+    }
+    let change = region.change();
+    assert_eq!(taken, 10);
+    assert_eq!(change.allocations + change.reallocations, 0, "filtering");
+}
+
 fn a_udp_query_costs_no_allocation() {
     let any = [query("web.service.consul", 33)];
     for addresses in [

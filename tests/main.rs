@@ -10,6 +10,7 @@ mod architecture;
 mod cli;
 mod dig;
 mod dns;
+mod filters;
 mod http;
 mod http_limits;
 mod python;

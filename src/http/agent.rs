@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::clock;
+use crate::filter::{CheckRow, Filter, FilterError, RowKind, ServiceRow};
 use crate::local::{
     MaintenanceError, Mechanism, RegisterError, Report, ReportError, UnknownCheck, UnknownService,
 };
@@ -24,8 +25,9 @@ use super::extract::{ApiJson, Tail};
 use super::json::{self, Json};
 use super::query::{Query, cut, parse_bool};
 use super::routes::Routes;
+use super::select::filter_of;
 use super::shape::Pairs;
-use super::{Blocked, Shared, agent_health};
+use super::{Blocked, Shared, agent_health, reply};
 
 const CONTENT_HASH: HeaderName = HeaderName::from_static("x-consul-contenthash");
 /// Where the coordinate of a node without measurements stands.
@@ -139,38 +141,56 @@ async fn members(State(api): State<Shared>, query: Query) -> Response {
     Json(shown).into_response()
 }
 
-/// `GET /v1/agent/services`: services registered at this agent, by id.
+/// `GET /v1/agent/services[?filter=]`: services registered at this agent, by id.
 async fn services(State(api): State<Shared>, query: Query) -> Result<Response, ApiError> {
-    refuse_filter(&query)?;
+    let filter = filter_of(&query, RowKind::Service)?;
     let state = api.local.state();
-    let shown: BTreeMap<_, _> = state
-        .services()
-        .map(|service| (service.id.as_str(), AgentService::new(service)))
-        .collect();
-    Ok(Json(shown).into_response())
+    in_turn_if_costly(&api, filter, move |filter| {
+        let taken = state
+            .services()
+            .filter(|service| filter.is_none_or(|filter| filter.takes(&ServiceRow(service))));
+        let shown: BTreeMap<_, _> = taken
+            .map(|service| (service.id.as_str(), AgentService::new(service)))
+            .collect();
+        Json(shown).into_response()
+    })
+    .await
 }
 
-/// `GET /v1/agent/checks`: checks registered at this agent, by id.
+/// `GET /v1/agent/checks[?filter=]`: checks registered at this agent, by id.
 async fn checks(State(api): State<Shared>, query: Query) -> Result<Response, ApiError> {
-    refuse_filter(&query)?;
-    let state = api.local.state();
-    let node = api.local.node().name.as_str();
-    let shown: BTreeMap<_, _> = state
-        .checks()
-        .map(|local| (local.check.id.as_str(), AgentCheck::new(node, local)))
-        .collect();
-    Ok(Json(shown).into_response())
+    let filter = filter_of(&query, RowKind::Check)?;
+    let (local, state) = (api.local.clone(), api.local.state());
+    in_turn_if_costly(&api, filter, move |filter| {
+        let node = local.node().name.as_str();
+        let taken = state.checks().filter(|local| {
+            let service_name = local.service_name.as_ref();
+            let row = CheckRow {
+                node,
+                check: &local.check,
+                service_name: service_name.map_or("", |name| name.as_str()),
+                service_tags: &local.service_tags,
+            };
+            filter.is_none_or(|filter| filter.takes(&row))
+        });
+        let shown: BTreeMap<_, _> = taken
+            .map(|local| (local.check.id.as_str(), AgentCheck::new(node, local)))
+            .collect();
+        Json(shown).into_response()
+    })
+    .await
 }
 
-/// A filter that is not carried out must not look as if everything matched.
-fn refuse_filter(query: &Query) -> Result<(), ApiError> {
-    match query.get_filled("filter") {
-        None => Ok(()),
-        Some(filter) => Err(ApiError::bad_request(format!(
-            "filter {} cannot be carried out: filters are not supported yet",
-            cut(filter)
-        ))),
+/// The answer that `write` makes: where looking at a row takes long, on a thread of its own.
+async fn in_turn_if_costly(
+    api: &Shared,
+    filter: Option<Filter>,
+    write: impl FnOnce(Option<&Filter>) -> Response + Send + 'static,
+) -> Result<Response, ApiError> {
+    if filter.as_ref().is_some_and(Filter::is_costly) {
+        return reply::in_turn(&api.large, move || write(filter.as_ref())).await;
     }
+    Ok(write(filter.as_ref()))
 }
 
 /// `GET /v1/agent/service/:id[?hash=&wait=]`: one service with the hash of its content; with a hash
@@ -364,6 +384,12 @@ async fn report(api: &Shared, Tail(id): Tail, report: Report) -> Result<StatusCo
     let parsed = id.parse().map_err(|_| UnknownCheck { id })?;
     api.local.report(&parsed, report).await?;
     Ok(StatusCode::OK)
+}
+
+impl From<FilterError> for ApiError {
+    fn from(error: FilterError) -> Self {
+        Self::bad_request(error.to_string())
+    }
 }
 
 impl From<RegisterError> for ApiError {

@@ -1,12 +1,14 @@
 //! `/v1/catalog`: nodes and services as registered, and registration past the agents.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 
-use crate::catalog::{self, NodeEntry, Operation, WatchKey};
+use crate::catalog::{self, Instance, NodeEntry, Operation, WatchKey};
+use crate::filter::{CatalogRow, NodeRow, RowKind, ServiceRow};
 use crate::types::{NodeId, NodeName, RequestContext, ServiceName};
 
 use super::Shared;
@@ -73,14 +75,18 @@ async fn nodes(
     context: RequestContext,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let selection = Selection::of(&query)?;
+    let selection = Selection::of(&query, RowKind::Node)?;
     let answer = api.read(&context, &WatchKey::Nodes).await?;
     let datacenter = api.directory.datacenter().clone();
     reply::build(&api, answer, &context, Size::Large, move |state| {
         let rows = || {
             let nodes = state
                 .nodes()
-                .filter(|entry| selection.takes_node(&entry.node));
+                .filter(|entry| selection.takes_node(&entry.node))
+                .filter(|entry| {
+                    let (node, datacenter) = (&*entry.node, &datacenter);
+                    selection.takes_row(&NodeRow { node, datacenter })
+                });
             nodes.map(|entry| NodeShape::new(entry, &datacenter))
         };
         json::to_vec(&Sequence(rows))
@@ -94,7 +100,7 @@ async fn services(
     context: RequestContext,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let selection = Selection::of(&query)?;
+    let selection = Selection::without_filter(&query)?;
     let cached = is_cached(&query, &context)?;
     let answer = api
         .read_selected(&context, &WatchKey::Services, &selection)
@@ -138,7 +144,7 @@ async fn service(
     query: Query,
     Tail(name): Tail,
 ) -> Result<Response, ApiError> {
-    let selection = Selection::of(&query)?;
+    let selection = Selection::of(&query, RowKind::Catalog)?;
     let cached = is_cached(&query, &context)?;
     let Some(name) = asked_service(&name)? else {
         let answer = api.read(&context, &WatchKey::Services).await?;
@@ -146,12 +152,19 @@ async fn service(
     };
     let key = WatchKey::ServiceInstances(name.clone());
     let answer = api.read_selected(&context, &key, &selection).await?;
-    let size = Size::of_service(&answer.state, &name);
+    let size = selection.weigh(Size::of_service(&answer.state, &name));
     let datacenter = api.directory.datacenter().clone();
     let response = reply::build(&api, answer, &context, size, move |state| {
         let rows = || {
             instances_of(state, &name)
                 .filter(|(node, instance)| selection.takes_instance(&node.node, instance))
+                .filter(|(entry, instance)| {
+                    let (node, datacenter) = (&*entry.node, &datacenter);
+                    selection.takes_row(&CatalogRow {
+                        node: NodeRow { node, datacenter },
+                        service: ServiceRow(&instance.service),
+                    })
+                })
                 .map(|(node, instance)| RowShape::new(node, instance, &datacenter))
         };
         json::to_vec(&Sequence(rows))
@@ -166,7 +179,7 @@ async fn connect(
     query: Query,
     Tail(name): Tail,
 ) -> Result<Response, ApiError> {
-    Selection::of(&query)?;
+    Selection::of(&query, RowKind::Catalog)?;
     let name = asked_service(&name)?;
     let key = name.map_or(WatchKey::Services, WatchKey::ServiceInstances);
     let answer = api.read(&context, &key).await?;
@@ -188,16 +201,16 @@ async fn node(
     query: Query,
     Tail(asked): Tail,
 ) -> Result<Response, ApiError> {
-    Selection::of(&query)?;
+    let selection = Selection::of(&query, RowKind::Service)?;
     let answer = api.read(&context, &node_key(&api, &asked)?).await?;
+    let size = selection.weigh(Size::Small);
     let datacenter = api.directory.datacenter().clone();
-    reply::build(&api, answer, &context, Size::Small, move |state| {
+    reply::build(&api, answer, &context, size, move |state| {
         let found = find_node(state, &asked);
         json::to_vec(&found.map(|entry| NodeWith {
             node: Some(NodeShape::new(entry, &datacenter)),
             services: Some(Mapping(|| {
-                let instances = entry.instances();
-                instances.map(|instance| {
+                services_on(entry, &selection).map(|instance| {
                     (
                         instance.service.id.as_str(),
                         ServiceShape::from(&**instance),
@@ -216,22 +229,31 @@ async fn node_services(
     query: Query,
     Tail(asked): Tail,
 ) -> Result<Response, ApiError> {
-    Selection::of(&query)?;
+    let selection = Selection::of(&query, RowKind::Service)?;
     let answer = api.read(&context, &node_key(&api, &asked)?).await?;
+    let size = selection.weigh(Size::Small);
     let datacenter = api.directory.datacenter().clone();
-    reply::build(&api, answer, &context, Size::Small, move |state| {
+    reply::build(&api, answer, &context, size, move |state| {
         let found = find_node(state, &asked);
         json::to_vec(&NodeWith {
             node: found.map(|entry| NodeShape::new(entry, &datacenter)),
             services: found.map(|entry| -> Vec<_> {
-                let instances = entry.instances();
-                instances
+                services_on(entry, &selection)
                     .map(|instance| ServiceShape::from(&**instance))
                     .collect()
             }),
         })
     })
     .await
+}
+
+/// The instances on a node that the filter takes.
+fn services_on<'a>(
+    entry: &'a NodeEntry,
+    selection: &Selection,
+) -> impl Iterator<Item = &'a Arc<Instance>> {
+    let instances = entry.instances();
+    instances.filter(|instance| selection.takes_row(&ServiceRow(&instance.service)))
 }
 
 /// What a read of this node watches: its own services, or all nodes where it cannot exist.

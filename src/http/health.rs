@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::catalog::{self, CheckEntry, Instance, NodeEntry, WatchKey};
+use crate::filter::{HealthRow, RowKind, check_row};
 use crate::types::{Datacenter, NodeName, RequestContext, ServiceName, Status};
 
 use super::Shared;
@@ -56,7 +57,7 @@ async fn service(
     query: Query,
     Tail(name): Tail,
 ) -> Result<Response, ApiError> {
-    let selection = Selection::of(&query)?;
+    let selection = Selection::of(&query, RowKind::Health)?;
     let cached = is_cached(&query, &context)?;
     let Some(name) = asked_service(&name)? else {
         let answer = api.read(&context, &WatchKey::Services).await?;
@@ -64,12 +65,20 @@ async fn service(
     };
     let key = WatchKey::ServiceHealth(name.clone());
     let answer = api.read(&context, &key).await?;
-    let size = Size::of_service(&answer.state, &name);
+    let size = selection.weigh(Size::of_service(&answer.state, &name));
     let datacenter = api.directory.datacenter().clone();
     let response = reply::build(&api, answer, &context, size, move |state| {
         let rows = || {
             instances_of(state, &name)
                 .filter(|(node, instance)| selection.takes_healthy(node, instance))
+                .filter(|(node, instance)| {
+                    let datacenter = &datacenter;
+                    selection.takes_row(&HealthRow {
+                        node,
+                        instance,
+                        datacenter,
+                    })
+                })
                 .map(|(node, instance)| HealthShape::new(node, instance, &datacenter))
         };
         super::json::to_vec(&Sequence(rows))
@@ -84,7 +93,7 @@ async fn node(
     query: Query,
     Tail(name): Tail,
 ) -> Result<Response, ApiError> {
-    Selection::of(&query)?;
+    let selection = Selection::of(&query, RowKind::Check)?;
     if name.is_empty() {
         return Err(ApiError::bad_request("Missing node name"));
     }
@@ -95,10 +104,13 @@ async fn node(
     let answer = api
         .read(&context, &WatchKey::NodeChecks(name.clone()))
         .await?;
-    reply::build(&api, answer, &context, Size::Small, move |state| {
+    let size = selection.weigh(Size::Small);
+    reply::build(&api, answer, &context, size, move |state| {
         let rows = || {
             let node = state.node(&name).into_iter();
             node.flat_map(|node| node.checks().map(move |entry| check_on(node, entry)))
+                .filter(|(node, entry, owner)| takes_check(&selection, node, entry, *owner))
+                .map(|(node, entry, owner)| CheckShape::new(node, entry, owner))
         };
         super::json::to_vec(&Sequence(rows))
     })
@@ -112,22 +124,24 @@ async fn checks(
     query: Query,
     Tail(name): Tail,
 ) -> Result<Response, ApiError> {
-    let selection = Selection::of(&query)?;
+    let selection = Selection::of(&query, RowKind::Check)?;
     let Some(name) = asked_service(&name)? else {
         let answer = api.read(&context, &WatchKey::Services).await?;
         return Ok(reply::none(&answer, &context));
     };
     let key = WatchKey::ServiceChecks(name.clone());
     let answer = api.read_selected(&context, &key, &selection).await?;
-    let size = Size::of_service(&answer.state, &name);
+    let size = selection.weigh(Size::of_service(&answer.state, &name));
     reply::build(&api, answer, &context, size, move |state| {
         let rows = || {
             instances_of(state, &name)
                 .filter(|(node, _)| selection.takes_node(&node.node))
                 .flat_map(|(node, instance)| {
                     let checks = instance.checks.iter();
-                    checks.map(move |entry| CheckShape::new(node, entry, Some(instance)))
+                    checks.map(move |entry| (node, entry, Some(&**instance)))
                 })
+                .filter(|(node, entry, owner)| takes_check(&selection, node, entry, *owner))
+                .map(|(node, entry, owner)| CheckShape::new(node, entry, owner))
         };
         super::json::to_vec(&Sequence(rows))
     })
@@ -142,7 +156,7 @@ async fn state(
     query: Query,
     Tail(name): Tail,
 ) -> Result<Response, ApiError> {
-    let selection = Selection::of(&query)?;
+    let selection = Selection::of(&query, RowKind::Check)?;
     let status = match name.as_str() {
         "" => return Err(ApiError::bad_request("Missing check state")),
         "any" => Ok(None),
@@ -164,9 +178,9 @@ async fn state(
                 state
                     .checks_in(status)
                     .filter(|(node, _, _)| selection.takes_node(&node.node))
-                    .map(|(node, entry, owner)| {
-                        CheckShape::new(node, entry, owner.map(|owner| &**owner))
-                    })
+                    .map(|(node, entry, owner)| (node, entry, owner.map(|owner| &**owner)))
+                    .filter(|(node, entry, owner)| takes_check(&selection, node, entry, *owner))
+                    .map(|(node, entry, owner)| CheckShape::new(node, entry, owner))
             };
             super::json::to_vec(&Sequence(rows))
         },
@@ -174,10 +188,22 @@ async fn state(
     .await
 }
 
-fn check_on<'a>(node: &'a NodeEntry, entry: &'a CheckEntry) -> CheckShape<'a> {
+/// A check on its node, with the instance it belongs to.
+type Owned<'a> = (&'a NodeEntry, &'a CheckEntry, Option<&'a Instance>);
+
+fn check_on<'a>(node: &'a NodeEntry, entry: &'a CheckEntry) -> Owned<'a> {
     let service_id = entry.check.service_id.as_ref();
     let owner = service_id.and_then(|id| node.instance(id));
-    CheckShape::new(node, entry, owner.map(|owner| &**owner))
+    (node, entry, owner.map(|owner| &**owner))
+}
+
+fn takes_check(
+    selection: &Selection,
+    node: &NodeEntry,
+    entry: &CheckEntry,
+    owner: Option<&Instance>,
+) -> bool {
+    selection.takes_row(&check_row(node, &entry.check, owner))
 }
 
 /// The service asked for; `None` for a name that no service can have.

@@ -62,7 +62,10 @@ where
     let state = Arc::clone(&answer.state);
     let written = match size {
         Size::Small => write(&state),
-        Size::Large => in_turn(&api.large, move || write(&state)).await?,
+        Size::Large => {
+            let written = in_turn(&api.large, move || write(&state)).await;
+            written.map_err(ApiError::indexed)?
+        }
     };
     let body = written
         .map_err(|error| ApiError::internal(format!("answer cannot be written: {error}")))?;
@@ -73,7 +76,10 @@ where
 
 /// What `write` makes on a thread of its own, once it has one of the `turns`. It keeps its turn also
 /// when nobody waits for it any more: a client that goes away does not make room for the next.
-async fn in_turn<T: Send + 'static>(
+///
+/// # Errors
+/// 500: the agent stops. 503: no turn in time.
+pub(crate) async fn in_turn<T: Send + 'static>(
     turns: &Arc<Semaphore>,
     write: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -81,9 +87,7 @@ async fn in_turn<T: Send + 'static>(
     let turn = tokio::time::timeout(TURN_WAIT_MAX, Arc::clone(turns).acquire_owned()).await;
     let busy = |_| {
         let text = format!("large answers are waiting for more than {TURN_WAIT_MAX:?}, try again");
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
-            .retry()
-            .indexed()
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text).retry()
     };
     let turn = turn.map_err(busy)?.map_err(|_| stops())?;
     let written = tokio::task::spawn_blocking(move || {

@@ -1,32 +1,58 @@
-//! Which rows a read shows: `tag`, `node-meta`, `passing`.
+//! Which rows a read shows: `tag`, `node-meta`, `passing`, `filter`.
 
 use std::sync::Arc;
 
 use crate::catalog::{Instance, NodeEntry, State};
+use crate::filter::{Filter, FilterError, Row, RowKind};
 use crate::types::{Consistency, Node, RequestContext, ServiceName, Status};
 
 use super::error::ApiError;
-use super::query::Query;
+use super::query::{Query, cut};
+use super::reply::Size;
 
 /// Conditions that all must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
     tags: Vec<String>,
     node_meta: Vec<(String, String)>,
     passing: bool,
+    filter: Option<Filter>,
 }
 
 impl Selection {
-    /// Reads the conditions of a query. `near` only orders by distance, which is not known yet: it
-    /// is accepted and changes nothing.
+    /// Reads the conditions of a query on rows of this kind. `near` only orders by distance, which
+    /// is not known yet: it is accepted and changes nothing.
     ///
     /// # Errors
-    /// 400: a bad `passing`, or a `filter`, which no read may ignore.
-    pub(crate) fn of(query: &Query) -> Result<Self, ApiError> {
-        if let Some(filter) = query.get_filled("filter") {
-            let text = format!("query parameter filter={filter:?} is not supported yet");
-            return Err(ApiError::bad_request(text));
+    /// 400: a bad `passing` or `filter`.
+    pub(crate) fn of(query: &Query, rows: RowKind) -> Result<Self, ApiError> {
+        let filter = filter_of(query, rows).map_err(|error| {
+            let text = format!("Failed to create boolean expression evaluator: {error}");
+            ApiError::bad_request(text).indexed()
+        })?;
+        let selection = Self::unfiltered(query)?;
+        Ok(Self {
+            filter,
+            ..selection
+        })
+    }
+
+    /// Reads the conditions of a query whose read has no filter.
+    ///
+    /// # Errors
+    /// 400: a bad `passing`, or a filter: what is not carried out must not look as if everything
+    /// matched.
+    pub(crate) fn without_filter(query: &Query) -> Result<Self, ApiError> {
+        match query.get_filled("filter") {
+            None => Self::unfiltered(query),
+            Some(filter) => Err(ApiError::bad_request(format!(
+                "query parameter filter={} is not supported by this read",
+                cut(filter)
+            ))),
         }
+    }
+
+    fn unfiltered(query: &Query) -> Result<Self, ApiError> {
         let pair = |text: &str| {
             let (key, value) = text.split_once(':').unwrap_or((text, ""));
             (key.to_owned(), value.to_owned())
@@ -36,12 +62,28 @@ impl Selection {
             tags: tags.map(str::to_owned).collect(),
             node_meta: query.all("node-meta").map(pair).collect(),
             passing: query.switch("passing")?,
+            filter: None,
         })
     }
 
-    /// Whether what is shown depends on the metadata of nodes.
+    /// Whether what is shown depends on the metadata of nodes. A filter does not count: the reads
+    /// whose filters see fields of nodes wake for those nodes anyway.
     pub(crate) fn looks_at_nodes(&self) -> bool {
         !self.node_meta.is_empty()
+    }
+
+    /// `size`, or more where each row takes long to look at.
+    pub(crate) fn weigh(&self, size: Size) -> Size {
+        match &self.filter {
+            Some(filter) if filter.is_costly() => Size::Large,
+            _ => size,
+        }
+    }
+
+    /// Whether the filter, if there is one, takes the row.
+    pub(crate) fn takes_row<R: Row>(&self, row: &R) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_none_or(|filter| filter.takes(row))
     }
 
     /// Whether the node has all of the metadata.
@@ -63,6 +105,15 @@ impl Selection {
         self.takes_instance(&node.node, instance)
             && (!self.passing || checks().all(|entry| entry.check.status == Status::Passing))
     }
+}
+
+/// The filter of a query; `None` where there is none or an empty one.
+///
+/// # Errors
+/// It cannot be read, or does not suit the rows.
+pub(crate) fn filter_of(query: &Query, rows: RowKind) -> Result<Option<Filter>, FilterError> {
+    let text = query.get_filled("filter");
+    text.map(|text| Filter::parse(text, rows)).transpose()
 }
 
 /// Whether a cached answer is acceptable (`?cached`). There is no cache in front of the catalog,
@@ -95,7 +146,7 @@ mod tests {
     use super::*;
 
     fn selection(text: &str) -> Result<Selection, ApiError> {
-        Selection::of(&Query::parse(text)?)
+        Selection::of(&Query::parse(text)?, RowKind::Node)
     }
 
     #[test]
@@ -108,9 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_refused_rather_than_ignored() {
-        assert!(selection("filter=").is_ok());
-        let error = selection("filter=Node%20==%20a").unwrap_err();
+    fn a_filter_is_carried_out_or_refused() {
+        assert!(selection("filter=").unwrap().filter.is_none());
+        assert!(selection("filter=Node%20==%20a").unwrap().filter.is_some());
+        let error = selection("filter=%20").unwrap_err();
+        assert_eq!(error.status().as_u16(), 400);
+        let query = Query::parse("filter=Node%20==%20a").unwrap();
+        let error = Selection::without_filter(&query).unwrap_err();
         assert!(error.text().contains("Node == a"));
     }
 
