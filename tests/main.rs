@@ -16,3 +16,4 @@ mod http_limits;
 mod python;
 mod replays;
 mod support;
+mod telemetry;

@@ -12,6 +12,7 @@ mod control;
 mod descriptors;
 pub mod logging;
 mod pid_file;
+mod process;
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,6 +35,13 @@ pub use pid_file::PidFileError;
 
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that this program was built from, if whoever built it said so in
+/// `HERALD_REVISION`; else empty.
+pub const REVISION: &str = match option_env!("HERALD_REVISION") {
+    Some(revision) => revision,
+    None => "",
+};
 
 /// Longest time for requests and queries in progress when the agent stops.
 const DRAIN_FRONT: Duration = Duration::from_millis(1_400);
@@ -166,7 +174,9 @@ async fn start_parts(config: &Config, layers: &Layers) -> Result<Handles, StartE
     if let Some(limit) = descriptors::raise() {
         descriptors::share(limit, &mut front, listen.as_mut());
     }
+    process::show(&metrics);
     let (writer, reader) = catalog::open_server();
+    catalog::figures::show(&reader, &metrics);
     let proposer =
         raft::start(&config.raft, writer, &metrics, &layers.back).map_err(StartError::Thread)?;
     let directory = Directory::new(config.directory.clone(), reader.clone(), proposer.clone());

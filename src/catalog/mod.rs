@@ -11,6 +11,7 @@
 //! index sees at least that state in DNS and HTTP.
 
 pub mod command;
+pub mod figures;
 pub mod index;
 pub mod state;
 pub mod watch;
@@ -24,6 +25,7 @@ mod rdata;
 mod reader;
 mod sequence;
 mod subset;
+mod tally;
 mod view;
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::types::{
 
 use super::index::Slot;
 use super::keyed::{Addressed, ByCheckId, ById, ByOwner, Counted, first};
+use super::tally::Tally;
 use super::view::{NodeView, ServiceView, Standing};
 use super::watch::WatchKey;
 
@@ -27,6 +28,7 @@ use super::watch::WatchKey;
 pub struct State {
     pub(super) applied: Index,
     pub(super) tables: Tables,
+    pub(super) tally: Tally,
     pub(super) nodes: OrdMap<NodeName, Arc<NodeEntry>>,
     pub(super) ids: OrdMap<NodeId, NodeName>,
     pub(super) services: OrdMap<ServiceName, Arc<ServiceEntry>>,

@@ -22,7 +22,7 @@ use super::compress::Written;
 use super::edns::{Code, Edns, Text};
 use super::encode::{Conclusion, Message, Rcode, Section, Unwritten, rtype};
 use super::freshness::Freshness;
-use super::handler::{Handler, Received, Reply, Transport};
+use super::handler::{self, Handler, Received, Reply, Transport};
 use super::name::{Dotted, Name};
 use super::question::{Asked, CLASS_ANY, CLASS_IN, HEADER_OCTETS, Packet, Query, decode};
 use super::random::Random;
@@ -61,6 +61,7 @@ pub struct Responder {
     settings: Arc<Settings>,
     freshness: Arc<Freshness>,
     asked: Asked,
+    last: handler::Asked,
     tools: Tools,
 }
 
@@ -78,6 +79,8 @@ pub(super) struct Tools {
     pub(super) inner: Name,
     /// Why no instance of the service asked is eligible.
     pub(super) reasons: Reasons,
+    /// Whether the answer is marked as stale.
+    stale: bool,
     unencodable: Counter,
 }
 
@@ -133,6 +136,7 @@ impl Tools {
             dotted: Dotted::default(),
             inner: Name::default(),
             reasons: Reasons::default(),
+            stale: false,
             unencodable,
         }
     }
@@ -185,6 +189,7 @@ impl Responder {
             settings,
             freshness: sources.freshness,
             asked: Asked::default(),
+            last: handler::Asked::default(),
             tools: Tools::new(sources.catalog, sources.unencodable),
         }
     }
@@ -198,6 +203,7 @@ impl Responder {
         }
         let settings = &*self.settings;
         let zone = &*settings.primary().wire;
+        self.last = handler::Asked::default();
         let packet = decode(buffer, received.length, &mut self.asked);
         let edns = self.asked.edns.as_ref();
         let bare = |buffer: &mut [u8], rcode| {
@@ -211,6 +217,7 @@ impl Responder {
             Packet::OtherOperation => bare(buffer, Rcode::NotImp),
             Packet::Empty => bare(buffer, Rcode::Refused),
             Packet::Query(query) => {
+                self.last.qtype = Some(query.qtype);
                 let exchange = Exchange {
                     settings,
                     freshness: &self.freshness,
@@ -220,7 +227,9 @@ impl Responder {
                     transport: received.transport,
                     alone,
                 };
-                exchange.reply(&mut self.tools, buffer)
+                let reply = exchange.reply(&mut self.tools, buffer);
+                self.last.stale = self.tools.stale;
+                reply
             }
         }
     }
@@ -235,6 +244,10 @@ impl Handler for Responder {
     /// SERVFAIL where `allow_stale` is off. Takes the time that it takes.
     fn handle_alone(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
         self.respond(received, buffer, true)
+    }
+
+    fn asked(&self) -> handler::Asked {
+        self.last
     }
 }
 
@@ -273,6 +286,7 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     fn reply(&self, tools: &mut Tools, buffer: &mut [u8]) -> Reply {
+        tools.stale = false;
         // RFC 6891 §6.1.3: "If a responder does not implement the VERSION level of the request,
         // then it MUST respond with RCODE=BADVERS."
         if self.edns.is_some_and(|edns| edns.version > 0) {
@@ -396,12 +410,13 @@ impl Exchange<'_> {
 
     fn conclude(
         &self,
-        tools: &Tools,
+        tools: &mut Tools,
         message: &mut Message<'_>,
         verdict: Verdict,
         age: Duration,
     ) -> Reply {
-        let stale = (age > STALE_AFTER).then_some(match verdict.rcode {
+        tools.stale = age > STALE_AFTER;
+        let stale = tools.stale.then_some(match verdict.rcode {
             Rcode::NxDomain => Code::StaleNxdomain,
             _ => Code::StaleAnswer,
         });

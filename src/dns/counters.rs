@@ -13,12 +13,18 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::handler::Transport;
+use super::encode::rtype;
+use super::handler::{Asked, Transport};
 use super::socket::{self, Datagrams};
 use crate::metrics::Metrics;
 
 /// Time buckets: bucket `n` counts up to 2^n µs; the last, 1 s and more.
 const BUCKETS: usize = 21;
+
+/// Types that are told apart (RFC 1035 §3.2.2, RFC 3596 §2.1, RFC 2782); the others are one.
+const TYPES: [&str; 10] = [
+    "A", "AAAA", "SRV", "TXT", "ANY", "PTR", "SOA", "NS", "CNAME", "other",
+];
 
 /// RCODEs of the header (RFC 6895 §2.3); extended ones count under their low four bits.
 const RCODES: usize = 16;
@@ -46,6 +52,9 @@ pub(crate) struct Row {
     pub(crate) panics: Count,
     /// Batches received.
     pub(crate) batches: Count,
+    /// Answers marked as stale.
+    pub(crate) stale: Count,
+    questions: [Count; TYPES.len()],
     answers: [Count; RCODES],
     times: [Count; BUCKETS],
     nanoseconds: Count,
@@ -111,6 +120,30 @@ impl Count {
 }
 
 impl Row {
+    /// Counts what was asked, by type, and whether its answer is stale.
+    pub(crate) fn asked(&self, asked: Asked) {
+        let questions = asked
+            .qtype
+            .and_then(|qtype| self.questions.get(place(qtype)));
+        if let Some(count) = questions {
+            count.add(1);
+        }
+        if asked.stale {
+            self.stale.add(1);
+        }
+    }
+
+    /// The same where several threads write.
+    pub(crate) fn asked_shared(&self, asked: Asked) {
+        let questions = asked
+            .qtype
+            .and_then(|qtype| self.questions.get(place(qtype)));
+        if let Some(count) = questions {
+            count.add_shared(1);
+        }
+        self.stale.add_shared(u64::from(asked.stale));
+    }
+
     /// Counts an answer by its RCODE, and the time it took.
     pub(crate) fn answer(&self, message: &[u8], time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -141,6 +174,22 @@ impl Row {
 
     fn answered(&self) -> u64 {
         self.answers.iter().map(Count::get).sum()
+    }
+}
+
+/// The place of a type in [`TYPES`].
+fn place(qtype: u16) -> usize {
+    match qtype {
+        rtype::A => 0,
+        rtype::AAAA => 1,
+        rtype::SRV => 2,
+        rtype::TXT => 3,
+        rtype::ANY => 4,
+        rtype::PTR => 5,
+        rtype::SOA => 6,
+        rtype::NS => 7,
+        rtype::CNAME => 8,
+        _ => 9,
     }
 }
 
@@ -184,7 +233,13 @@ impl Counters {
     fn show(self: &Arc<Self>, metrics: &Metrics) {
         for (name, help, figure) in [
             ("dns_queries", "Messages received", Figure::Received),
+            ("dns_questions", "Questions, by type", Figure::Questions),
             ("dns_answers", "Answers sent, by RCODE", Figure::Answers),
+            (
+                "dns_stale_answers",
+                "Answers older than what the leader may know",
+                Figure::Stale,
+            ),
             (
                 "dns_shed",
                 "Queries not answered: they had waited too long",
@@ -266,7 +321,9 @@ impl Counters {
 #[derive(Clone, Copy, Debug)]
 enum Figure {
     Received,
+    Questions,
     Answers,
+    Stale,
     Shed,
     Dropped,
     Refused,
@@ -301,16 +358,20 @@ impl Shown {
         Ok(())
     }
 
-    fn answers(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+    /// Counts of each kind, of those that occurred.
+    fn kinds<const N: usize>(
+        &self,
+        mut encoder: MetricEncoder<'_>,
+        label: &str,
+        names: impl Fn(usize) -> String,
+        pick: fn(&Row) -> &[Count; N],
+    ) -> fmt::Result {
         for transport in [Transport::Udp, Transport::Tcp] {
-            for rcode in 0..RCODES {
-                let pick = |row: &Row| row.answers.get(rcode).map_or(0, Count::get);
-                let value = self.counters.sum(transport, pick);
+            for kind in 0..N {
+                let count = |row: &Row| pick(row).get(kind).map_or(0, Count::get);
+                let value = self.counters.sum(transport, count);
                 if value > 0 {
-                    let labels = [
-                        ("transport", transport.to_string()),
-                        ("rcode", rcode.to_string()),
-                    ];
+                    let labels = [("transport", transport.to_string()), (label, names(kind))];
                     encoder
                         .encode_family(&labels)?
                         .encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
@@ -353,7 +414,17 @@ impl EncodeMetric for Shown {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         match self.figure {
             Figure::Received => self.each(encoder, |row| row.received.get()),
-            Figure::Answers => self.answers(encoder),
+            Figure::Questions => {
+                let name = |kind: usize| TYPES.get(kind).copied().unwrap_or_default().to_owned();
+                self.kinds(encoder, "type", name, |row| &row.questions)
+            }
+            Figure::Answers => self.kinds(
+                encoder,
+                "rcode",
+                |kind| kind.to_string(),
+                |row| &row.answers,
+            ),
+            Figure::Stale => self.each(encoder, |row| row.stale.get()),
             Figure::Shed => self.each(encoder, |row| row.shed.get()),
             Figure::Dropped => self.each(encoder, |row| row.dropped.get()),
             Figure::Refused => self.each(encoder, |row| row.refused.get()),
@@ -388,6 +459,15 @@ mod tests {
             let row = counters.worker(worker).unwrap();
             row.received.add(5);
             row.answer(&nxdomain, Duration::from_micros(3));
+            row.asked(Asked {
+                qtype: Some(rtype::SRV),
+                stale: true,
+            });
+            row.asked(Asked {
+                qtype: Some(65_280),
+                stale: false,
+            });
+            row.asked(Asked::default());
         }
         counters
             .tcp
@@ -395,6 +475,9 @@ mod tests {
         let text = metrics.text();
         for line in [
             "herald_dns_queries_total{transport=\"udp\"} 10",
+            "herald_dns_questions_total{transport=\"udp\",type=\"SRV\"} 2",
+            "herald_dns_questions_total{transport=\"udp\",type=\"other\"} 2",
+            "herald_dns_stale_answers_total{transport=\"udp\"} 2",
             "herald_dns_answers_total{transport=\"udp\",rcode=\"3\"} 2",
             "herald_dns_answers_total{transport=\"tcp\",rcode=\"3\"} 1",
             "herald_dns_query_seconds_bucket{le=\"0.000004\",transport=\"udp\"} 2",

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::batch::OCTETS_MAX;
-use super::handler::{Handler, Received, Reply};
+use super::handler::{Asked, Handler, Received, Reply};
 use super::server::Handlers;
 
 /// A pool of desks. Answering does not await, so there are never more desks than the runtime has
@@ -55,15 +55,15 @@ impl<H: Handler> Desks<H> {
 
 /// Answers from this server's memory, whatever its age.
 pub(crate) trait Alone: Send + Sync {
-    /// The answer, if there is one.
-    fn answer(&self, query: &[u8], received: &Received) -> Option<Vec<u8>>;
+    /// The answer, if there is one, and what was asked.
+    fn answer(&self, query: &[u8], received: &Received) -> Option<(Vec<u8>, Asked)>;
 }
 
 impl<H: Handler> Alone for Desks<H> {
-    fn answer(&self, query: &[u8], received: &Received) -> Option<Vec<u8>> {
+    fn answer(&self, query: &[u8], received: &Received) -> Option<(Vec<u8>, Asked)> {
         self.with(query, |handler, buffer| {
             match handler.handle_alone(received, buffer) {
-                Reply::Send(octets) => buffer.get(..octets).map(<[u8]>::to_vec),
+                Reply::Send(octets) => Some((buffer.get(..octets)?.to_vec(), handler.asked())),
                 Reply::Drop | Reply::Slow => None,
             }
         })

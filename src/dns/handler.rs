@@ -22,6 +22,15 @@ pub struct Received {
     pub source: SocketAddr,
 }
 
+/// What the last query was, for the figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The type of its question; none if it was no query with one question.
+    pub qtype: Option<u16>,
+    /// Whether the answer is marked as older than what the leader may know.
+    pub stale: bool,
+}
+
 /// What the engine does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -45,5 +54,10 @@ pub trait Handler: Send + 'static {
     /// for what no static zone covers. [`Reply::Slow`] is SERVFAIL then.
     fn handle_alone(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
         self.handle(received, buffer)
+    }
+
+    /// What the query handled last was. By default nothing is known of it.
+    fn asked(&self) -> Asked {
+        Asked::default()
     }
 }

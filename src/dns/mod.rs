@@ -47,7 +47,7 @@ pub use config::Config;
 pub use counters::Totals;
 pub use engine::{Handle, StartError, start};
 pub use freshness::Freshness;
-pub use handler::{Handler, Received, Reply, Transport};
+pub use handler::{Asked, Handler, Received, Reply, Transport};
 pub use name::DomainError;
 pub use options::{Options, SettingsError, Soa};
 pub use settings::Settings;

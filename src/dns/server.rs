@@ -228,7 +228,9 @@ impl<H: Handler> Desk<'_, H> {
             transport: Transport::Udp,
             source: slot.source,
         };
-        match self.handler.handle(&received, buffer) {
+        let reply = self.handler.handle(&received, buffer);
+        self.row.asked(self.handler.asked());
+        match reply {
             Reply::Send(octets) => octets,
             Reply::Drop => {
                 self.row.dropped.add(1);

@@ -171,7 +171,15 @@ impl Pool {
         match self.zones.answer(&job.query, &received).await {
             Answer::Made(answer) => Some(answer),
             Answer::Failed => None,
-            Answer::NotCovered => self.memory.answer(&job.query, &received),
+            Answer::NotCovered => {
+                let (answer, asked) = self.memory.answer(&job.query, &received)?;
+                let row = match job.transport {
+                    Transport::Udp => &self.counters.slow,
+                    Transport::Tcp => &self.counters.tcp,
+                };
+                row.stale.add_shared(u64::from(asked.stale));
+                Some(answer)
+            }
         }
     }
 }

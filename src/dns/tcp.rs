@@ -215,7 +215,9 @@ impl<H: Handler> Connection<H> {
         };
         let mut later = None;
         server.desks.with(query, |handler, buffer| {
-            let octets = match handler.handle(&received, buffer) {
+            let reply = handler.handle(&received, buffer);
+            row.asked_shared(handler.asked());
+            let octets = match reply {
                 Reply::Send(octets) => octets,
                 Reply::Drop => {
                     row.dropped.add_shared(1);

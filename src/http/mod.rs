@@ -25,6 +25,7 @@ use crate::types::{Index, RequestContext};
 mod agent;
 mod agent_body;
 mod agent_health;
+mod agent_metrics;
 mod agent_shape;
 #[cfg(test)]
 mod arbitrary;
@@ -92,6 +93,10 @@ pub struct Config {
     /// Connections of one client address (`limits.http_max_conns_per_client`); past it 429.
     /// Default 200.
     pub client_connections_max: usize,
+    /// Whether Prometheus may read the figures: positive if so
+    /// (`telemetry.prometheus_retention_time`). Figures are kept for as long as the agent runs,
+    /// whatever the time. Default 24 h.
+    pub prometheus_retention: Duration,
     /// Time for requests in progress when the agent stops. Default 1 s.
     pub drain: Duration,
 }
@@ -112,6 +117,7 @@ impl Default for Config {
             write_deadline: Duration::from_secs(30),
             connections_max: 8_192,
             client_connections_max: 200,
+            prometheus_retention: Duration::from_secs(24 * 3_600),
             drain: Duration::from_secs(1),
         }
     }
@@ -172,6 +178,8 @@ pub async fn start(
         local: dependencies.local,
         control: dependencies.control,
         counts: counts.clone(),
+        metrics: metrics.clone(),
+        prometheus_retention: config.prometheus_retention,
         bounds: body::Bounds {
             octets_max: config.body_octets_max,
             deadline: config.body_deadline,
@@ -198,6 +206,10 @@ pub(crate) struct Api {
     pub(crate) control: Arc<dyn Control>,
     /// Figures.
     pub(crate) counts: Counts,
+    /// All figures of the agent.
+    pub(crate) metrics: Metrics,
+    /// Positive if Prometheus may read them.
+    pub(crate) prometheus_retention: Duration,
     /// Bounds of bodies.
     pub(crate) bounds: body::Bounds,
     /// Memory of bodies.

@@ -231,7 +231,7 @@ async fn answer(
     client: SocketAddr,
     local: IpAddr,
 ) -> Response<Body> {
-    let group = counts::group(request.uri().path());
+    let counted = counts::Request::begin(request.method(), request.uri());
     let response = if let Err(error) = host::check(&request, local, &server.config.domains) {
         error.into_response()
     } else if let Some(response) = redirect(request.method(), request.uri()) {
@@ -241,7 +241,7 @@ async fn answer(
         let Ok(response) = server.router.clone().oneshot(request).await;
         response
     };
-    server.counts.answered(group, response.status().as_u16());
+    server.counts.answered(counted, response.status().as_u16());
     response
 }
 

@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::{Command, Corrupt, Outcome, Writer};
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
 use crate::types::{Index, RequestContext};
@@ -59,6 +61,14 @@ pub struct Proposer {
     queue: mpsc::Sender<Proposal>,
     queue_length_max: usize,
     deadline: Duration,
+    counts: Counts,
+}
+
+/// Commands that had no outcome.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    refused: Counter,
+    late: Counter,
 }
 
 #[derive(Debug)]
@@ -83,12 +93,20 @@ pub fn start(
         "Commands applied to the catalog",
         Counter::default(),
     );
+    let apply_seconds = metrics.register(
+        "raft_apply_seconds",
+        "Time to apply and publish one batch of commands",
+        Histogram::new(exponential_buckets(0.000_01, 4.0, 10)),
+    );
+    let counts = Counts::new(metrics);
+    show_queue(&queue, metrics);
     let sequencer = Sequencer {
         last: writer.applied(),
         writer,
         proposals,
         batch_length_max: config.batch_length_max,
         applied,
+        apply_seconds,
     };
     let (stopping, runtime) = (tasks.stopping(), tokio::runtime::Handle::current());
     // A thread of its own: applying is pure computation, which must not hold up the runtime.
@@ -103,7 +121,31 @@ pub fn start(
         queue,
         queue_length_max: config.queue_length_max,
         deadline: config.deadline,
+        counts,
     })
+}
+
+/// Shows how many commands wait. Does not keep the queue open.
+#[expect(clippy::cast_precision_loss, reason = "a figure to be shown")]
+fn show_queue(queue: &mpsc::Sender<Proposal>, metrics: &Metrics) {
+    let queue = queue.downgrade();
+    metrics.show("raft_queue_length", "Commands that wait", move || {
+        let queue = queue.upgrade();
+        queue.map_or(0, |queue| queue.max_capacity() - queue.capacity()) as f64
+    });
+}
+
+impl Counts {
+    fn new(metrics: &Metrics) -> Self {
+        let register = |name, help| metrics.register(name, help, Counter::default());
+        Self {
+            refused: register(
+                "raft_commands_refused",
+                "Commands refused because too many wait",
+            ),
+            late: register("raft_commands_late", "Commands not applied in time"),
+        }
+    }
 }
 
 impl Proposer {
@@ -120,16 +162,22 @@ impl Proposer {
         self.queue
             .try_send(Proposal { command, outcome })
             .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => ProposeError::Busy {
-                    limit: self.queue_length_max,
-                },
+                mpsc::error::TrySendError::Full(_) => {
+                    self.counts.refused.inc();
+                    ProposeError::Busy {
+                        limit: self.queue_length_max,
+                    }
+                }
                 mpsc::error::TrySendError::Closed(_) => ProposeError::NoLeader,
             })?;
         let limit = context.deadline.unwrap_or(self.deadline);
         match tokio::time::timeout(limit, answer).await {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(_)) => Err(ProposeError::NoLeader),
-            Err(_) => Err(ProposeError::Deadline { limit }),
+            Err(_) => {
+                self.counts.late.inc();
+                Err(ProposeError::Deadline { limit })
+            }
         }
     }
 }
@@ -140,6 +188,7 @@ struct Sequencer {
     batch_length_max: usize,
     last: Index,
     applied: Counter,
+    apply_seconds: Histogram,
 }
 
 impl Sequencer {
@@ -161,7 +210,9 @@ impl Sequencer {
                 ((self.last, proposal.command), proposal.outcome)
             })
             .unzip();
+        let start = clock::monotonic();
         let outcomes = self.writer.apply(commands)?;
+        self.apply_seconds.observe(start.elapsed().as_secs_f64());
         self.applied.inc_by(outcomes.len() as u64);
         for (caller, outcome) in callers.into_iter().zip(outcomes) {
             // A caller that gave up does not listen any more.
@@ -192,6 +243,7 @@ mod tests {
             queue,
             queue_length_max,
             deadline: Duration::from_secs(10),
+            counts: Counts::default(),
         };
         (proposer, proposals)
     }
@@ -242,6 +294,8 @@ mod tests {
         let limit = Duration::from_secs(3);
         assert_eq!(waiting, Err(ProposeError::Deadline { limit }));
         assert_eq!(refused, Err(ProposeError::Busy { limit: 1 }));
+        let counts = &proposer.counts;
+        assert_eq!((counts.refused.get(), counts.late.get()), (1, 1));
     }
 
     #[tokio::test]
@@ -255,6 +309,7 @@ mod tests {
             batch_length_max: 8,
             last: Index(6),
             applied: Counter::default(),
+            apply_seconds: Histogram::new([]),
         };
         let context = RequestContext::default();
         let (outcome, run) = tokio::join!(proposer.propose(&context, command()), sequencer.run());

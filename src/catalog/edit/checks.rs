@@ -64,6 +64,13 @@ impl Edit<'_> {
         new: Option<&Arc<CheckEntry>>,
     ) -> Result<(), Broken> {
         let index = self.index;
+        for (check, added) in old
+            .map(|old| (old, false))
+            .into_iter()
+            .chain(new.map(|new| (new, true)))
+        {
+            self.state.tally.count_check(check, added);
+        }
         let entry = self.node_mut(node)?;
         entry.checks_index = index;
         replace_in(&mut entry.checks, old, new);

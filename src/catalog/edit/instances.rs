@@ -47,6 +47,9 @@ impl Edit<'_> {
             checks,
             ..Touch::INSTANCES
         };
+        if old.is_none() {
+            self.state.tally.count_instance(true);
+        }
         let entry = self.touch_host(node, checks)?;
         entry.instances.insert(ById(Arc::clone(&new)));
         self.exchange(old.as_ref(), Some(&new), touch)
@@ -69,6 +72,10 @@ impl Edit<'_> {
         entry.instances.remove(id);
         for check in &old.checks {
             entry.checks.remove(&check.check.id);
+        }
+        self.state.tally.count_instance(false);
+        for check in &old.checks {
+            self.state.tally.count_check(check, false);
         }
         self.exchange(Some(&old), None, touch)
     }

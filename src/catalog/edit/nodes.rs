@@ -108,6 +108,10 @@ impl Edit<'_> {
         for instance in hosted {
             self.remove_instance(&entry.node.name, &instance.service.id)?;
         }
+        // Those of the instances have gone with them.
+        for check in entry.node_checks() {
+            self.state.tally.count_check(check, false);
+        }
         if !entry.checks.is_empty() {
             self.touch_check_table();
         }

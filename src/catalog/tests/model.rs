@@ -328,6 +328,18 @@ fn check_contents(state: &State, model: &Model) {
     );
 }
 
+/// What is counted along the way is what there is.
+fn check_tally(state: &State, model: &Model) {
+    assert_eq!(state.node_count(), model.0.len());
+    assert_eq!(state.service_count(), state.services().count());
+    assert_eq!(state.instance_count(), model.services().count() as u64);
+    for status in [Status::Passing, Status::Warning, Status::Critical] {
+        let checks = model.0.values().flat_map(|entry| entry.checks.values());
+        let expected = checks.filter(|check| check.status == status).count() as u64;
+        assert_eq!(state.check_count(status), expected, "{status:?}");
+    }
+}
+
 fn check_services(state: &State, model: &Model) {
     let names: BTreeSet<_> = model.services().map(|s| s.name.clone()).collect();
     assert!(state.services().map(|s| s.name.clone()).eq(names));
@@ -467,6 +479,7 @@ proptest! {
             step(&mut catalog, &mut model, operations);
             let state = catalog.reader.state();
             check_contents(&state, &model);
+            check_tally(&state, &model);
             check_services(&state, &model);
             check_index(&catalog, &model);
             check_views(&catalog);
