@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::log::Monitor;
 use crate::types::{Datacenter, Member, NodeId, NodeName};
 
 /// What an agent says about itself; constant while it runs.
@@ -31,6 +32,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// The members of its LAN pool, or of the WAN pool.
     fn members(&self, wan: bool) -> Vec<Member>;
+
+    /// Where its log can be listened to.
+    fn monitor(&self) -> &Monitor;
 
     /// Figures in groups, for `info`: group, then key, then value.
     fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>>;

@@ -15,6 +15,7 @@ pub mod filter;
 pub mod health;
 pub mod http;
 pub mod local;
+pub mod log;
 pub mod metrics;
 pub mod raft;
 pub mod reconcile;

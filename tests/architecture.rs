@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module may name besides itself and [`OPEN`]; each only modules above its own line.
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     ("types", &[]),
     ("clock", &[]),
     ("task", &[]),
     ("metrics", &[]),
+    ("log", &[]),
     ("control", &[]),
     ("client", &[]),
     ("catalog", &[]),
@@ -55,7 +56,9 @@ const ALLOWED: [(&str, &[&str]); 20] = [
 ];
 
 /// Vocabulary and helpers that every module may use.
-const OPEN: [&str; 6] = ["types", "clock", "task", "metrics", "control", "client"];
+const OPEN: [&str; 7] = [
+    "types", "clock", "task", "metrics", "log", "control", "client",
+];
 
 /// Where each framework may be named: modules, or paths below one.
 const HOMES: [(&str, &[&str]); 13] = [

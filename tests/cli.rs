@@ -379,14 +379,14 @@ async fn an_agent_that_cannot_start_says_why() {
 }
 
 /// An agent in a process of its own, whose banner has been read.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     banner: Vec<String>,
 }
 
 impl Running {
-    async fn start(program: &Path, arguments: &[&str]) -> Self {
+    pub(crate) async fn start(program: &Path, arguments: &[&str]) -> Self {
         let mut command = command(program, &["agent"]);
         command
             .args(arguments)
@@ -417,7 +417,7 @@ impl Running {
     }
 
     /// Ports of HTTP and DNS, as the banner gives them.
-    fn ports(&self) -> (u16, u16) {
+    pub(crate) fn ports(&self) -> (u16, u16) {
         let line = self
             .banner
             .iter()
@@ -432,7 +432,7 @@ impl Running {
     }
 
     /// Sends a signal and returns the exit code, the time until then, and the lines since the start.
-    async fn end(mut self, name: &str) -> (i32, Duration, Vec<String>) {
+    pub(crate) async fn end(mut self, name: &str) -> (i32, Duration, Vec<String>) {
         let started = herald::clock::monotonic();
         signal(self.child.id().unwrap(), name).await;
         let status = tokio::time::timeout(LIMIT, self.child.wait()).await;
@@ -453,7 +453,7 @@ async fn signal(id: u32, name: &str) {
     assert!(status.unwrap().success());
 }
 
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_herald"))
 }
 

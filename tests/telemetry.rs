@@ -1,11 +1,22 @@
 //! What an agent shows of itself: figures, its log as it is written, its machine.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
 use herald::client::Transport;
 use herald::client::dns::Question;
+use herald::clock::Utc;
+use herald::http;
+use herald::log::Event;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tracing::Level;
 
+use super::cli::{Running, program};
 use super::support::agent::TestAgent;
-use super::support::http::{Reply, get, request};
+use super::support::http::{Connection, Reply, get, put, request};
+use super::support::parts::{self, Parts};
 
 const PROMETHEUS: &str = "/v1/agent/metrics?format=prometheus";
 
@@ -17,7 +28,7 @@ impl TestAgent {
     /// Waits until the figures have all these lines; the ones of an answer come after it is sent.
     async fn shows(&self, lines: &[&str]) {
         let mut text = String::new();
-        let found = tokio::time::timeout(std::time::Duration::from_secs(10), async {
+        let found = tokio::time::timeout(Duration::from_secs(10), async {
             loop {
                 text = self.get(PROMETHEUS).await.text();
                 if lines
@@ -26,7 +37,7 @@ impl TestAgent {
                 {
                     return;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
         assert!(found.await.is_ok(), "{lines:?} are not in\n{text}");
@@ -193,5 +204,197 @@ mod figures {
         let text = "unknown format \"xml\", it must be prometheus or absent";
         assert_eq!((reply.status, &*reply.text()), (400, text));
         agent.stop().await;
+    }
+}
+
+mod monitor {
+    use super::*;
+
+    /// Longest wait for something to come.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// An answer without an end.
+    struct Stream {
+        stream: TcpStream,
+        text: String,
+    }
+
+    impl Stream {
+        async fn open(address: SocketAddr, query: &str) -> Self {
+            let socket = TcpSocket::new_v4().unwrap();
+            // What it does not read shall not vanish in the system's buffers.
+            socket.set_recv_buffer_size(16_384).unwrap();
+            let mut stream = socket.connect(address).await.unwrap();
+            let request = format!(
+                "GET /v1/agent/monitor{query} HTTP/1.1\r\nHost: localhost\r\n\
+                 Accept-Encoding: gzip\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let text = String::new();
+            Self { stream, text }
+        }
+
+        /// Whether more came.
+        async fn more(&mut self) -> bool {
+            let mut octets = vec![0; 65_536];
+            let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut octets)).await;
+            let length = read.expect("something comes in time").unwrap_or(0);
+            self.text += &String::from_utf8_lossy(&octets[..length]);
+            length > 0
+        }
+
+        /// Reads until `text` has come.
+        async fn until(&mut self, text: &str) -> &str {
+            while !self.text.contains(text) {
+                assert!(self.more().await, "it ended with {:?}", self.text);
+            }
+            &self.text
+        }
+
+        /// Reads what comes to the end.
+        async fn rest(mut self) -> String {
+            while self.more().await {}
+            self.text
+        }
+    }
+
+    fn say(parts: &Parts, message: &str) {
+        parts.monitor.publish(&Event {
+            time: Utc::new(Duration::ZERO),
+            level: Level::INFO,
+            module: "test",
+            message,
+            fields: &[],
+        });
+    }
+
+    #[tokio::test]
+    async fn the_header_comes_before_any_line() {
+        let parts = Parts::start().await;
+        let mut stream = Stream::open(parts.address, "").await;
+        let head = stream.until("\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let head = head.to_ascii_lowercase();
+        assert!(head.contains("content-type: text/plain; charset=utf-8\r\n"));
+        // Compressed, a line would wait for the next ones.
+        assert!(!head.contains("content-encoding"), "{head}");
+        say(&parts, "first");
+        stream.until("[INFO]  test: first\n").await;
+    }
+
+    #[tokio::test]
+    async fn lines_are_json_if_asked_for() {
+        let parts = Parts::start().await;
+        let mut stream = Stream::open(parts.address, "?logjson&loglevel=INFO").await;
+        stream.until("\r\n\r\n").await;
+        say(&parts, "first");
+        let line = r#"{"@level":"info","@message":"first","@module":"test","#;
+        stream.until(line).await;
+    }
+
+    #[tokio::test]
+    async fn a_slow_client_loses_lines_and_holds_up_nobody() {
+        let config = http::Config {
+            write_deadline: Duration::from_secs(600), // A busy machine may be slow, too.
+            ..parts::config()
+        };
+        let parts = Parts::start_with(config, false).await;
+        let mut slow = Stream::open(parts.address, "").await;
+        slow.until("\r\n\r\n").await;
+        let mut quick = Stream::open(parts.address, "").await;
+        quick.until("\r\n\r\n").await;
+        let long = "x".repeat(200_000);
+        // More than the sockets' buffers take. Each is written before the next one, here.
+        for number in 0..100 {
+            say(&parts, &format!("{number} {long}"));
+            quick.until(&format!("test: {number} ")).await;
+            quick.text.clear();
+        }
+        let lost = async {
+            loop {
+                if let Some((_, rest)) = slow.text.split_once("lines were left out: lines=")
+                    && let Some((lost, _)) = rest.split_once('\n')
+                {
+                    return lost.parse::<usize>().unwrap();
+                }
+                assert!(slow.more().await, "it ended");
+            }
+        };
+        let lost = lost.await;
+        let seen = slow.text.matches("[INFO]  test: ").count();
+        assert!(lost > 0);
+        assert_eq!(seen + lost, 100);
+        say(&parts, "goes on");
+        slow.until("test: goes on\n").await;
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_the_agent() {
+        let parts = Parts::start().await;
+        let mut stream = Stream::open(parts.address, "").await;
+        stream.until("\r\n\r\n").await;
+        assert!(parts.tasks.stop(PATIENCE).await);
+        let rest = stream.rest().await;
+        assert!(rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
+    }
+
+    #[tokio::test]
+    async fn the_number_of_clients_is_bounded_and_one_that_goes_makes_room() {
+        let parts = Parts::start().await;
+        let mut streams = Vec::new();
+        for _ in 0..16 {
+            let mut stream = Stream::open(parts.address, "").await;
+            stream.until("200 OK").await;
+            streams.push(stream);
+        }
+        let reply = get(parts.address, "/v1/agent/monitor").await;
+        let text = "too many listen to the log, at most 16 may";
+        assert_eq!((reply.status, &*reply.text()), (429, text));
+        assert_eq!(reply.header("Retry-After"), Some("1"));
+        streams.pop();
+        let opens = async || {
+            let mut stream = Stream::open(parts.address, "").await;
+            stream.until("\r\n\r\n").await.contains("200 OK")
+        };
+        crate::support::eventually(opens).await;
+    }
+
+    #[tokio::test]
+    async fn an_unknown_level_is_refused() {
+        let parts = Parts::start().await;
+        let reply = get(parts.address, "/v1/agent/monitor?loglevel=bogus").await;
+        let text = "Bad request: Unknown log level: bogus";
+        assert_eq!((reply.status, &*reply.text()), (400, text));
+    }
+
+    #[tokio::test]
+    async fn it_shows_the_agent_s_own_log_also_what_that_leaves_out() {
+        let agent = Running::start(program(), &["-dev", "-log-level=error"]).await;
+        let (http, dns) = agent.ports();
+        let local = |port| SocketAddr::new(IpAddr::from(Ipv4Addr::LOCALHOST), port);
+        let mut info = Stream::open(local(http), "").await;
+        let mut trace = Stream::open(local(http), "?loglevel=trace").await;
+        for stream in [&mut info, &mut trace] {
+            stream.until("\r\n\r\n").await;
+        }
+        let body = r#"{"Name": "no_host"}"#;
+        let reply = put(local(http), "/v1/agent/service/register", body).await;
+        assert_eq!(reply.status, 200);
+        let line = "[WARN]  local: the service's name is no host name";
+        info.until(line).await;
+        trace.until(line).await;
+        // A connection that says nothing useful is only worth a trace.
+        let mut runt = Connection::open(local(dns)).await;
+        runt.send(&[0, 1, 0]).await;
+        trace.until("[TRACE] dns: DNS connection closed").await;
+        let (_, _, printed) = agent.end("TERM").await;
+        assert_eq!(
+            printed,
+            Vec::<String>::new(),
+            "the log itself has errors only"
+        );
+        let seen = info.rest().await;
+        assert!(!seen.contains("[TRACE]"), "{seen}");
+        assert!(seen.contains("Caught signal: signal=terminated"), "{seen}");
     }
 }

@@ -12,6 +12,7 @@ use crate::directory::Directory;
 use crate::dns;
 use crate::http::duration;
 use crate::local::{Local, LocalCheck, Mechanism};
+use crate::log::Monitor;
 use crate::types::{Member, MemberStatus};
 
 /// Release of the reference whose features others in a pool may count on; the part after the colon
@@ -29,6 +30,7 @@ pub(super) struct AgentControl {
     directory: Directory,
     local: Local,
     dns: Option<dns::Handle>,
+    monitor: Monitor,
 }
 
 impl AgentControl {
@@ -37,6 +39,7 @@ impl AgentControl {
         directory: Directory,
         local: Local,
         dns: Option<dns::Handle>,
+        monitor: Monitor,
     ) -> Self {
         let identity = &config.identity;
         Self {
@@ -48,6 +51,7 @@ impl AgentControl {
             directory,
             local,
             dns,
+            monitor,
         }
     }
 }
@@ -69,6 +73,10 @@ impl Control for AgentControl {
             }],
             (true, _) => Vec::new(),
         }
+    }
+
+    fn monitor(&self) -> &Monitor {
+        &self.monitor
     }
 
     fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>> {

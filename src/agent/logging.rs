@@ -1,24 +1,29 @@
-//! The log: one line for each event, plain or as JSON, in the layouts that operators' log pipelines
-//! already read. Lines are held back until the start banner is printed.
+//! The log: one line for each event, to standard output and to whoever listens, in the layouts of
+//! [`log`], which operators' log pipelines already read. Lines are held back until the start banner
+//! is printed.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level as EventLevel, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::clock;
+use crate::clock::{self, Utc};
 use crate::config::{Level, Log};
+use crate::log::{self, Format, Monitor};
 
 /// Most octets held back; a start that says more loses the rest.
 const HELD_OCTETS_MAX: usize = 256 * 1024;
+
+/// Most that is heard of libraries.
+const OTHERS_LEVEL_MAX: EventLevel = EventLevel::WARN;
 
 /// Holds lines back until it is opened. Clones share it.
 #[derive(Clone, Debug)]
@@ -75,8 +80,9 @@ impl<'a> MakeWriter<'a> for Gate {
     }
 }
 
-/// Sends the events of this process to `gate`. Works once in a process; whether it did.
-pub fn install(log: Log, gate: Gate) -> bool {
+/// Sends the events of this process to `gate`, and to those who listen at `monitor`, whatever the
+/// level of the log itself. Works once in a process; whether it did.
+pub fn install(log: Log, gate: Gate, monitor: &Monitor) -> bool {
     let level = match log.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -86,16 +92,23 @@ pub fn install(log: Log, gate: Gate) -> bool {
     };
     let targets = Targets::new()
         .with_target("herald", level)
-        .with_default(level.min(LevelFilter::WARN));
+        .with_default(level.min(LevelFilter::from_level(OTHERS_LEVEL_MAX)));
+    let format = if log.json {
+        Format::Json
+    } else {
+        Format::Plain
+    };
     let lines = tracing_subscriber::fmt::layer()
-        .event_format(Layout { json: log.json })
-        .with_writer(gate);
-    let subscriber = tracing_subscriber::registry().with(targets).with(lines);
+        .event_format(Layout { format })
+        .with_writer(gate)
+        .with_filter(targets);
+    let heard = Heard(monitor.clone()).with_filter(Wanted(monitor.clone()));
+    let subscriber = tracing_subscriber::registry().with(lines).with(heard);
     tracing::subscriber::set_global_default(subscriber).is_ok()
 }
 
 struct Layout {
-    json: bool,
+    format: Format,
 }
 
 impl<S, N> FormatEvent<S, N> for Layout
@@ -109,17 +122,65 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let module = module(event.metadata().target());
-        let time = clock::Utc::new(clock::since_epoch()).to_string();
-        let level = *event.metadata().level();
-        if self.json {
-            return writeln!(writer, "{}", fields.json(level, module, &time));
-        }
-        let level = format!("[{level}]");
-        writeln!(writer, "    {time} {level:7} {module}: {}", fields.plain())
+        let line = with_event(event, |event| event.line(self.format));
+        writer.write_str(&line)
     }
+}
+
+/// Hands each event to those who listen.
+struct Heard(Monitor);
+
+impl<S: Subscriber> Layer<S> for Heard {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        with_event(event, |event| self.0.publish(event));
+    }
+}
+
+/// Lets through what somebody listens to; asked again whenever that changes.
+struct Wanted(Monitor);
+
+impl Wanted {
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        let grave = *metadata.level() <= OTHERS_LEVEL_MAX;
+        self.0.wants(*metadata.level()) && (grave || is_own(metadata.target()))
+    }
+}
+
+impl<S> Filter<S> for Wanted {
+    fn enabled(&self, metadata: &Metadata<'_>, _context: &Context<'_, S>) -> bool {
+        self.wants(metadata)
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.wants(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        let verbosity = self.0.verbosity();
+        Some(verbosity.map_or(LevelFilter::OFF, LevelFilter::from_level))
+    }
+}
+
+/// Whether herald itself speaks, and no library.
+fn is_own(target: &str) -> bool {
+    target == "herald" || target.starts_with("herald::")
+}
+
+/// Hands an event over as the log knows it.
+fn with_event<R>(event: &Event<'_>, take: impl FnOnce(&log::Event<'_>) -> R) -> R {
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    take(&log::Event {
+        time: Utc::new(clock::since_epoch()),
+        level: *event.metadata().level(),
+        module: module(event.metadata().target()),
+        message: &fields.message,
+        fields: &fields.others,
+    })
 }
 
 /// The part of the program that speaks: `herald::http::server` is `http`.
@@ -149,50 +210,5 @@ impl Visit for Fields {
             "message" => self.message = format!("{value:?}"),
             name => self.others.push((name, format!("{value:?}"))),
         }
-    }
-}
-
-impl Fields {
-    /// One line: what others sent (names, paths) must not be able to begin a new one.
-    fn plain(&self) -> String {
-        let mut text = self.message.clone();
-        for (position, (name, value)) in self.others.iter().enumerate() {
-            let separator = if position == 0 { ":" } else { "" };
-            write!(text, "{separator} {name}={value}").expect("writing to a string does not fail");
-        }
-        text.chars()
-            .flat_map(|letter| {
-                let escaped = letter.is_control().then(|| letter.escape_default());
-                let plain = (!letter.is_control()).then_some(letter);
-                escaped.into_iter().flatten().chain(plain)
-            })
-            .collect()
-    }
-
-    fn json(self, level: tracing::Level, module: &str, time: &str) -> Value {
-        let level = level.as_str().to_ascii_lowercase();
-        let mut line = Map::new();
-        line.insert("@level".to_owned(), level.into());
-        line.insert("@message".to_owned(), self.message.into());
-        line.insert("@module".to_owned(), module.into());
-        line.insert("@timestamp".to_owned(), time.into());
-        for (name, value) in self.others {
-            line.insert(name.to_owned(), value.into());
-        }
-        Value::Object(line)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_stays_one_line() {
-        let fields = Fields {
-            message: "a\nb".to_owned(),
-            others: vec![("key", "v\u{1b}".to_owned()), ("other", "2".to_owned())],
-        };
-        assert_eq!(fields.plain(), "a\\nb: key=v\\u{1b} other=2");
     }
 }

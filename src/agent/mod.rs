@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::directory::Directory;
 use crate::local::Local;
+use crate::log::Monitor;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
 use crate::{catalog, dns, http, local, raft, reconcile};
@@ -117,8 +118,17 @@ impl Agent {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_heard(config, Monitor::default()).await
+    }
+
+    /// The same where the log that `/v1/agent/monitor` shows comes through `monitor`; without one,
+    /// it shows nothing.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_heard(config: &Config, monitor: Monitor) -> Result<Self, StartError> {
         let layers = Layers::default();
-        let started = match start_parts(config, &layers).await {
+        let started = match start_parts(config, monitor, &layers).await {
             Ok(handles) => config
                 .pid_file
                 .clone()
@@ -168,7 +178,11 @@ impl Agent {
     }
 }
 
-async fn start_parts(config: &Config, layers: &Layers) -> Result<Handles, StartError> {
+async fn start_parts(
+    config: &Config,
+    monitor: Monitor,
+    layers: &Layers,
+) -> Result<Handles, StartError> {
     let metrics = Metrics::new();
     let (mut front, mut listen) = (config.http.clone(), config.dns.clone());
     if let Some(limit) = descriptors::raise() {
@@ -190,6 +204,7 @@ async fn start_parts(config: &Config, layers: &Layers) -> Result<Handles, StartE
         directory.clone(),
         local.clone(),
         dns.clone(),
+        monitor,
     ));
     let dependencies = http::Dependencies {
         directory,

@@ -12,6 +12,7 @@ use crate::agent::logging::{self, Gate};
 use crate::agent::{Agent, GREETING, banner};
 use crate::clock;
 use crate::config::{Config, Flags, Identity, Leave, Setting, SettingValue};
+use crate::log::Monitor;
 
 /// A further signal within this time belongs to the first: `timeout` and terminals signal a program
 /// and then its whole group.
@@ -98,12 +99,13 @@ pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
     };
     print(&format!("{GREETING}\n"));
     let gate = Gate::default();
-    logging::install(config.log, gate.clone());
+    let monitor = Monitor::default();
+    logging::install(config.log, gate.clone(), &monitor);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let code = runtime.block_on(serve(&config, &gate));
+    let code = runtime.block_on(serve(&config, &gate, monitor));
     runtime.shutdown_timeout(RUNTIME_END);
     gate.open();
     match code {
@@ -195,11 +197,11 @@ fn setting(flag: &'static str, key: &'static str, value: SettingValue) -> Settin
 }
 
 /// Runs an agent until a signal comes, and returns the exit code.
-async fn serve(config: &Config, gate: &Gate) -> Result<u8> {
+async fn serve(config: &Config, gate: &Gate, monitor: Monitor) -> Result<u8> {
     // Listen before anything else, so that no signal during the start is lost.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let leave = config.leave;
-    let agent = Agent::start(config).await?;
+    let agent = Agent::start_heard(config, monitor).await?;
     print(&banner(&config.identity, &agent));
     for warning in warnings(&config.identity) {
         print(&format!("==> {warning}\n"));

@@ -27,7 +27,7 @@ use super::query::{Query, cut, parse_bool};
 use super::routes::Routes;
 use super::select::filter_of;
 use super::shape::Pairs;
-use super::{Blocked, Shared, agent_health, agent_metrics, reply};
+use super::{Blocked, Shared, agent_health, agent_metrics, agent_monitor, reply};
 
 const CONTENT_HASH: HeaderName = HeaderName::from_static("x-consul-contenthash");
 /// Where the coordinate of a node without measurements stands.
@@ -56,7 +56,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .write_below("/v1/agent/check/warn/", warn)
         .write_below("/v1/agent/check/fail/", fail)
         .write_below("/v1/agent/check/update/", update);
-    agent_metrics::routes(agent_health::routes(routes))
+    agent_monitor::routes(agent_metrics::routes(agent_health::routes(routes)))
 }
 
 #[derive(Debug, Serialize)]

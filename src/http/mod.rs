@@ -26,6 +26,7 @@ mod agent;
 mod agent_body;
 mod agent_health;
 mod agent_metrics;
+mod agent_monitor;
 mod agent_shape;
 #[cfg(test)]
 mod arbitrary;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use herald::catalog::{self, Reader};
 use herald::control::{Control, Description};
 use herald::directory::{self, Directory};
+use herald::log::Monitor;
 use herald::metrics::Metrics;
 use herald::task::Tasks;
 use herald::types::{Member, MemberStatus, Meta, NodeId};
@@ -25,7 +26,7 @@ pub(crate) struct Node {
     tasks: Tasks,
 }
 
-struct NodeControl(Description);
+struct NodeControl(Description, Monitor);
 
 impl Control for NodeControl {
     fn description(&self) -> &Description {
@@ -40,6 +41,9 @@ impl Control for NodeControl {
             tags: [("role".to_owned(), "consul".to_owned())].into(),
             status: MemberStatus::Alive,
         }]
+    }
+    fn monitor(&self) -> &Monitor {
+        &self.1
     }
     fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         let group = [("server".to_owned(), "true".to_owned())].into();
@@ -93,7 +97,7 @@ impl Node {
         let dependencies = http::Dependencies {
             local: local::start(config, directory.clone(), &metrics, &tasks).unwrap(),
             directory,
-            control: Arc::new(NodeControl(description)),
+            control: Arc::new(NodeControl(description, Monitor::default())),
         };
         let config = http::Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use herald::control::{Control, Description};
 use herald::directory::{self, Directory};
+use herald::log::Monitor;
 use herald::metrics::Metrics;
 use herald::task::Tasks;
 use herald::types::{Member, MemberStatus, Meta, NodeId};
@@ -16,13 +17,15 @@ use herald::{catalog, http, local, raft};
 pub(crate) struct Parts {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where its log can be listened to; tests write it.
+    pub(crate) monitor: Monitor,
     /// Its figures.
     pub(crate) metrics: Metrics,
     /// What it runs on; dropped without stopping, the test's runtime ends it.
     pub(crate) tasks: Tasks,
 }
 
-struct TestControl(Description);
+struct TestControl(Description, Monitor);
 
 impl Control for TestControl {
     fn description(&self) -> &Description {
@@ -36,6 +39,9 @@ impl Control for TestControl {
             tags: BTreeMap::new(),
             status: MemberStatus::Alive,
         }]
+    }
+    fn monitor(&self) -> &Monitor {
+        &self.1
     }
     fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         BTreeMap::new()
@@ -77,10 +83,11 @@ impl Parts {
             development,
             configuration: serde_json::Value::Null,
         };
+        let monitor = Monitor::default();
         let dependencies = http::Dependencies {
             local: local_elsewhere(&bounds, &metrics, &tasks),
             directory: Directory::new(bounds, reader, proposer),
-            control: Arc::new(TestControl(description)),
+            control: Arc::new(TestControl(description, monitor.clone())),
         };
         let handle = http::start(config, dependencies, &metrics, &tasks)
             .await
@@ -88,6 +95,7 @@ impl Parts {
         let address = *handle.addresses().first().unwrap();
         Self {
             address,
+            monitor,
             metrics,
             tasks,
         }
