@@ -58,6 +58,9 @@ pub enum StartError {
     /// The services and checks of this node.
     #[error(transparent)]
     Local(#[from] local::StartError),
+    /// Services or checks of configuration files cannot be registered.
+    #[error(transparent)]
+    Definitions(#[from] local::FilesError),
     /// Settings of DNS do not go together.
     #[error(transparent)]
     Answers(#[from] dns::SettingsError),
@@ -198,6 +201,10 @@ async fn start_parts(
     reconcile::start(reconciled, reader.clone(), proposer, &layers.middle);
     let own = config.local.clone();
     let local = local::start(own, directory.clone(), &metrics, &layers.middle)?;
+    if !config.definitions.is_empty() {
+        let limits = config.local.limits.clone();
+        local.load(&config.definitions, limits).await?;
+    }
     let dns = start_dns(config, listen.as_ref(), reader, &metrics, &layers.front).await?;
     let control: Arc<dyn Control> = Arc::new(control::AgentControl::new(
         config,

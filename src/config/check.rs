@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{ConfigError, Problem};
+use super::load::{Flags, Loaded};
 use super::raw::{Bounded, IpList, Level, Port, Raw, RawDns, Seconds};
 use super::{Config, Identity, Leave, Log, advertise};
 use crate::types::{Meta, NodeId, NodeName};
@@ -15,8 +16,9 @@ use crate::{directory, dns, http, local, raft, reconcile};
 /// Version of the reference that others in a pool decide by.
 const REFERENCE_VERSION: &str = "1.8.7";
 
-/// Checks `raw` and spreads it over the parts.
-pub(super) fn check(raw: &Raw, development: bool) -> Result<Config, ConfigError> {
+/// Checks what was read from `flags` and spreads it over the parts.
+pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError> {
+    let (raw, development) = (&loaded.raw, flags.development);
     let data_dir = non_empty(raw.data_dir.as_deref());
     if data_dir.is_none() && !development {
         return Err(ConfigError::NoDataDir);
@@ -45,6 +47,9 @@ pub(super) fn check(raw: &Raw, development: bool) -> Result<Config, ConfigError>
         zones_dir: non_empty(raw.zones_dir.as_deref()),
         answers,
         identity,
+        definitions: loaded.definitions,
+        written: loaded.written,
+        flags: flags.clone(),
     })
 }
 

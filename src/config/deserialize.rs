@@ -12,6 +12,12 @@ use super::later::{asks_for_nothing, is_later};
 use super::nearest::nearest;
 use super::tree::{Entry, Node, Value};
 
+/// Name of the structure that takes an object alone for a list of one.
+const SEVERAL: &str = "Several";
+
+/// Structures whose keys are also known without underscores, as in `deregisterCriticalServiceAfter`.
+const WITHOUT_UNDERSCORES: [&str; 2] = ["RawCheck", "RawService"];
+
 impl<'de> Deserializer<'de> for &'de Node {
     type Error = Problem;
 
@@ -45,10 +51,20 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor: V,
     ) -> Result<V::Value, Problem> {
         let result = match &self.value {
-            Value::Object(entries) => check_keys(name, entries, known).and_then(|()| {
+            Value::Object(entries) => check_keys(
+                &Known {
+                    structure: name,
+                    names: known,
+                },
+                entries,
+            )
+            .and_then(|()| {
                 visitor.visit_map(Members {
                     entries: entries.iter(),
-                    known: Some(known),
+                    known: Some(Known {
+                        structure: name,
+                        names: known,
+                    }),
                     current: None,
                 })
             }),
@@ -62,10 +78,13 @@ impl<'de> Deserializer<'de> for &'de Node {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Problem> {
-        visitor.visit_newtype_struct(self)
+        match self.value {
+            Value::Object(_) if name == SEVERAL => visitor.visit_newtype_struct(Alone(self)),
+            _ => visitor.visit_newtype_struct(self),
+        }
     }
 
     forward_to_deserialize_any! {
@@ -100,44 +119,57 @@ fn describe(value: &Value) -> Unexpected<'_> {
     }
 }
 
+/// The keys of a structure.
+#[derive(Clone, Copy)]
+struct Known {
+    structure: &'static str,
+    names: &'static [&'static str],
+}
+
+impl Known {
+    /// The name of the field that `key` spells.
+    fn find(&self, key: &str) -> Option<&'static str> {
+        let loose = WITHOUT_UNDERSCORES.contains(&self.structure);
+        let same = |name: &&&str| {
+            name.eq_ignore_ascii_case(key)
+                || (loose && without_underscores(name).eq(without_underscores(key)))
+        };
+        self.names.iter().find(same).copied()
+    }
+}
+
+fn without_underscores(text: &str) -> impl Iterator<Item = u8> + '_ {
+    text.bytes()
+        .filter(|octet| *octet != b'_')
+        .map(|octet| octet.to_ascii_lowercase())
+}
+
 /// Refuses keys that the structure does not have, and the same key in two spellings.
-fn check_keys(
-    structure: &str,
-    entries: &[Entry],
-    known: &'static [&'static str],
-) -> Result<(), Problem> {
+fn check_keys(known: &Known, entries: &[Entry]) -> Result<(), Problem> {
     for (position, entry) in entries.iter().enumerate() {
         let same = |other: &&Entry| other.key.eq_ignore_ascii_case(&entry.key);
         if let Some(first) = entries.iter().take(position).find(same) {
             let message = format!("is given twice, first as {:?}", first.key);
             return Err(Problem::at(entry.place.clone(), message).below(&entry.key));
         }
-        if find(known, &entry.key).is_none() {
-            if is_later(structure, &entry.key) {
+        if known.find(&entry.key).is_none() {
+            if is_later(known.structure, &entry.key) {
                 if asks_for_nothing(&entry.key, &entry.node.value) {
                     continue;
                 }
-                let problem = Problem::at(entry.place.clone(), "is not supported yet".to_owned());
-                return Err(problem.below(&entry.key));
+                return Err(Problem::later(entry.place.clone(), &entry.key));
             }
-            let meant = nearest(&entry.key, known);
+            let meant = nearest(&entry.key, known.names);
             return Err(Problem::unknown_key(entry.place.clone(), &entry.key, meant));
         }
     }
     Ok(())
 }
 
-fn find(known: &'static [&'static str], key: &str) -> Option<&'static str> {
-    known
-        .iter()
-        .find(|name| name.eq_ignore_ascii_case(key))
-        .copied()
-}
-
 struct Members<'de> {
     entries: std::slice::Iter<'de, Entry>,
-    /// Names of the structure's fields; `None` where the keys are free.
-    known: Option<&'static [&'static str]>,
+    /// The structure's fields; `None` where the keys are free.
+    known: Option<Known>,
     current: Option<&'de Entry>,
 }
 
@@ -152,7 +184,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
         let known = self.known;
         self.current = self.entries.find(|entry| {
             known.is_none_or(|known| {
-                find(known, &entry.key).is_some() && !matches!(entry.node.value, Value::Null)
+                known.find(&entry.key).is_some() && !matches!(entry.node.value, Value::Null)
             })
         });
         let Some(entry) = self.current else {
@@ -160,7 +192,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
         };
         let key = self
             .known
-            .and_then(|known| find(known, &entry.key))
+            .and_then(|known| known.find(&entry.key))
             .unwrap_or(&entry.key);
         let key: StrDeserializer<'_, Problem> = key.into_deserializer();
         seed.deserialize(key).map(Some)
@@ -176,6 +208,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
     }
 }
 
+/// The members of a list; `null` says nothing, and is skipped.
 struct Items<'de>(std::iter::Enumerate<std::slice::Iter<'de, Node>>);
 
 impl<'de> SeqAccess<'de> for Items<'de> {
@@ -185,7 +218,8 @@ impl<'de> SeqAccess<'de> for Items<'de> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Problem> {
-        let Some((position, node)) = self.0.next() else {
+        let said = |(_, node): &(usize, &Node)| !matches!(node.value, Value::Null);
+        let Some((position, node)) = self.0.find(said) else {
             return Ok(None);
         };
         let value = seed.deserialize(node).map_err(|problem| {
@@ -194,5 +228,35 @@ impl<'de> SeqAccess<'de> for Items<'de> {
                 .below(&format!("item {}", position + 1))
         })?;
         Ok(Some(value))
+    }
+}
+
+/// A value that is read as a list of one.
+struct Alone<'de>(&'de Node);
+
+impl<'de> Deserializer<'de> for Alone<'de> {
+    type Error = Problem;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
+        visitor.visit_seq(One(Some(self.0)))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit option
+        unit_struct newtype_struct seq tuple tuple_struct struct map enum identifier ignored_any
+    }
+}
+
+struct One<'de>(Option<&'de Node>);
+
+impl<'de> SeqAccess<'de> for One<'de> {
+    type Error = Problem;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Problem> {
+        let read = |node: &'de Node| seed.deserialize(node).map_err(|p| p.or_at(&node.place));
+        self.0.take().map(read).transpose()
     }
 }

@@ -42,9 +42,9 @@ pub enum ConfigError {
         /// Path as it was given.
         path: PathBuf,
     },
-    /// A value is missing, of the wrong type, out of range, or not known.
-    #[error("{0}")]
-    Value(Box<Problem>),
+    /// Values are missing, of the wrong type, out of range, or not known.
+    #[error("{}", lines(.0))]
+    Values(Vec<Problem>),
     /// Settings of DNS do not go together.
     #[error("config: {0}")]
     Answers(#[from] crate::dns::SettingsError),
@@ -61,8 +61,13 @@ pub enum ConfigError {
 
 impl From<Problem> for ConfigError {
     fn from(problem: Problem) -> Self {
-        Self::Value(Box::new(problem))
+        Self::Values(vec![problem])
     }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
 }
 
 /// One complaint about one value.
@@ -78,6 +83,8 @@ pub struct Problem {
 enum Complaint {
     /// The last key of the path is not known; perhaps this one was meant.
     UnknownKey(Option<&'static str>),
+    /// The last key of the path belongs to a feature that does not exist yet.
+    Later,
     /// Anything else.
     Other(String),
 }
@@ -90,6 +97,41 @@ impl Problem {
             path: vec![key.to_owned()],
             complaint: Complaint::UnknownKey(nearest),
         }
+    }
+
+    /// `key` at `place` belongs to a feature that does not exist yet.
+    pub(super) fn later(place: Place, key: &str) -> Self {
+        Self {
+            place: Some(place),
+            path: vec![key.to_owned()],
+            complaint: Complaint::Later,
+        }
+    }
+
+    /// What to leave out of a tree so that the other mistakes in it show: the key itself where it
+    /// is not known, else the whole definition to which it belongs, since half of one would give
+    /// rise to further complaints.
+    pub(super) fn culprit(&self) -> &[String] {
+        let whole = |part: &String| {
+            let alone = ["check", "service"].iter();
+            part.starts_with("item ") || alone.copied().any(|key| part.eq_ignore_ascii_case(key))
+        };
+        let end = match self.complaint {
+            Complaint::UnknownKey(_) | Complaint::Later => None,
+            Complaint::Other(_) => self.path.iter().rposition(whole),
+        };
+        match end {
+            Some(position) => self.path.get(..=position).unwrap_or_default(),
+            None => &self.path,
+        }
+    }
+
+    /// Whether it is about a whole definition that is only half there because of `earlier`.
+    pub(super) fn follows_from(&self, earlier: &Self) -> bool {
+        matches!(self.complaint, Complaint::Other(_))
+            && self.culprit() == self.path
+            && earlier.path.len() > self.path.len()
+            && earlier.path.starts_with(&self.path)
     }
 
     /// A complaint about the value or key at `place`.
@@ -139,6 +181,7 @@ impl fmt::Display for Problem {
                     "invalid config key {key}, did you mean {nearest}?"
                 )
             }
+            Complaint::Later => write!(formatter, "{key}: is not supported yet"),
             Complaint::Other(message) if key.is_empty() => formatter.write_str(message),
             Complaint::Other(message) => write!(formatter, "{key}: {message}"),
         }

@@ -4,7 +4,7 @@
 use super::tree::Value;
 
 /// Keys by structure of `raw`.
-const KEYS: [(&str, &[&str]); 5] = [
+const KEYS: [(&str, &[&str]); 7] = [
     ("Raw", &TOP),
     ("RawAddresses", &["https", "grpc", "grpc_tls"]),
     (
@@ -33,6 +33,20 @@ const KEYS: [(&str, &[&str]); 5] = [
             "txn_max_req_len",
         ],
     ),
+    ("RawCheck", &["proxy_grpc", "proxy_http"]),
+    (
+        "RawService",
+        &[
+            "connect",
+            "kind",
+            "locality",
+            "namespace",
+            "partition",
+            "ports",
+            "proxy",
+            "socket_path",
+        ],
+    ),
     (
         "RawDns",
         &[
@@ -45,7 +59,7 @@ const KEYS: [(&str, &[&str]); 5] = [
     ),
 ];
 
-const TOP: [&str; 117] = [
+const TOP: [&str; 113] = [
     "acl",
     "acl_agent_master_token",
     "acl_agent_token",
@@ -73,8 +87,6 @@ const TOP: [&str; 117] = [
     "ca_path",
     "cache",
     "cert_file",
-    "check",
-    "checks",
     "config_entries",
     "connect",
     "default_intention_policy",
@@ -139,8 +151,6 @@ const TOP: [&str; 117] = [
     "serf_wan",
     "serf_wan_allowed_cidrs",
     "server_name",
-    "service",
-    "services",
     "session_ttl_min",
     "start_join",
     "start_join_wan",

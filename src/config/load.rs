@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::definitions;
 use super::error::{ConfigError, Problem};
 use super::raw::Raw;
 use super::tree::{Node, Value};
+use super::written::Written;
+use crate::local::FileDefinitions;
 
 /// Largest configuration file, in octets.
 const FILE_OCTETS_MAX: u64 = 4 * 1024 * 1024;
@@ -53,22 +56,69 @@ pub enum SettingValue {
     Pair(String, String),
 }
 
+/// Most mistakes that are told at once.
+const PROBLEMS_MAX: usize = 1_000;
+
+/// What files and flags say, put together.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// The keys.
+    pub(super) raw: Raw,
+    /// Services and checks with their places.
+    pub(super) definitions: FileDefinitions,
+    /// The same as it was written.
+    pub(super) written: Written,
+}
+
 /// Reads everything that `flags` name into one checked mirror.
-pub(super) fn load(flags: &Flags) -> Result<Raw, ConfigError> {
+pub(super) fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
     let mut whole = Node::empty("default");
     if flags.development {
         whole = whole.merge(Node::parse("flag -dev", DEVELOPMENT)?);
     }
+    let mut problems = Vec::new();
     for path in find_files(&flags.files)? {
         let node = read(&path)?;
         // A mistake is an error also where a later file or flag hides it.
-        Raw::deserialize(&node)?;
+        if let Err(mistakes) = mirror(&node) {
+            problems.extend(mistakes);
+        }
         whole = whole.merge(node);
+    }
+    if !problems.is_empty() {
+        return Err(ConfigError::Values(problems));
     }
     for setting in &flags.settings {
         whole = whole.merge(setting.node());
     }
-    Ok(Raw::deserialize(&whole)?)
+    let raw = mirror(&whole).map_err(ConfigError::Values)?;
+    Ok(Loaded {
+        definitions: definitions::collect(&raw, &whole),
+        written: Written::of(&whole),
+        raw,
+    })
+}
+
+/// The mirror of `tree`, or every mistake in it: what is wrong is left out and the rest is read
+/// again, until nothing more is found.
+fn mirror(tree: &Node) -> Result<Raw, Vec<Problem>> {
+    let mut last = match Raw::deserialize(tree) {
+        Ok(raw) => return Ok(raw),
+        Err(problem) => problem,
+    };
+    let mut rest = tree.clone();
+    let mut problems: Vec<Problem> = Vec::new();
+    while problems.len() < PROBLEMS_MAX {
+        let more = rest.remove(last.culprit());
+        if !problems.iter().any(|earlier| last.follows_from(earlier)) {
+            problems.push(last);
+        }
+        match Raw::deserialize(&rest) {
+            Err(next) if more => last = next,
+            _ => break,
+        }
+    }
+    Err(problems)
 }
 
 impl Setting {

@@ -9,6 +9,7 @@
 
 mod advertise;
 mod check;
+mod definitions;
 mod deserialize;
 mod error;
 mod later;
@@ -16,6 +17,7 @@ mod load;
 mod nearest;
 mod raw;
 mod tree;
+mod written;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ use crate::{directory, dns, http, local, raft, reconcile};
 pub use error::{ConfigError, Problem};
 pub use load::{Flags, Setting, SettingValue};
 pub use raw::{Level, LevelError};
+pub use written::Written;
 
 /// Everything an agent needs to start, checked.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Config {
     pub directory: directory::Config,
     /// Services and checks of this node.
     pub local: local::Config,
+    /// Those that the files define.
+    pub definitions: local::FileDefinitions,
     /// This node's own entry in the catalog.
     pub reconcile: reconcile::Config,
     /// What DNS answers.
@@ -54,6 +59,10 @@ pub struct Config {
     pub dns: Option<dns::Config>,
     /// Where HTTP listens; no address if it is off.
     pub http: http::Config,
+    /// What it was read from, to be read again.
+    pub flags: Flags,
+    /// What was written there.
+    pub written: Written,
 }
 
 /// Who an agent is; constant while it runs.
@@ -107,9 +116,9 @@ impl Config {
     /// Reads everything that `flags` name.
     ///
     /// # Errors
-    /// The first mistake, with file, line and key.
+    /// The mistakes, each with file, line and key.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        check::check(&load::load(flags)?, flags.development)
+        check::check(load::load(flags)?, flags)
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::definitions::{DefinedCheck, DefinedService, Several};
 use crate::http::duration;
 use crate::types::{Datacenter, Meta, NodeId, NodeName};
 
@@ -27,8 +28,11 @@ pub(super) struct Raw {
     pub(super) bootstrap: Option<bool>,
     /// One server is all there is so far.
     pub(super) bootstrap_expect: Option<Bounded<0, 1>>,
+    /// Checks that stand by themselves, as are `checks`.
+    pub(super) check: Several<DefinedCheck>,
     pub(super) check_output_max_size: Option<Bounded<1, 1_048_576>>,
     pub(super) check_update_interval: Option<Span>,
+    pub(super) checks: Several<DefinedCheck>,
     pub(super) client_addr: Option<IpList>,
     pub(super) data_dir: Option<String>,
     pub(super) datacenter: Parsed<Datacenter>,
@@ -46,6 +50,9 @@ pub(super) struct Raw {
     pub(super) pid_file: Option<String>,
     pub(super) ports: RawPorts,
     pub(super) server: Option<bool>,
+    /// Services, as are `services`.
+    pub(super) service: Several<DefinedService>,
+    pub(super) services: Several<DefinedService>,
     pub(super) skip_leave_on_interrupt: Option<bool>,
     pub(super) ui: Option<bool>,
     /// herald's own: directory of static zones.

@@ -444,6 +444,8 @@ fn text_that_is_not_json_is_refused_with_its_line() {
     assert!(complaint(&deep).contains("c.json:1"));
 }
 
+mod definitions;
+
 mod arbitrary {
     use proptest::prelude::*;
     use serde_json::Value as Json;

@@ -16,6 +16,9 @@ const DEPTH_MAX: usize = 32;
 /// Objects whose keys the operator chooses, so that their case tells them apart.
 const FREE_KEYS: [&str; 3] = ["node_meta", "service_ttl", "response_headers"];
 
+/// Top-level keys of which every file may have one or several: none hides another.
+const LISTED: [&str; 4] = ["check", "checks", "service", "services"];
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -139,6 +142,48 @@ impl Node {
         self.merge_keyed(later, false)
     }
 
+    /// Takes away what is found below `path`: keys, and `item N` for members of lists, whose other
+    /// members keep their numbers. Whether it was there.
+    pub(super) fn remove(&mut self, path: &[String]) -> bool {
+        let Some((first, rest)) = path.split_first() else {
+            return false;
+        };
+        match &mut self.value {
+            Value::Object(entries) if rest.is_empty() => {
+                let position = entries.iter().rposition(|entry| entry.key == *first);
+                position.map(|position| entries.remove(position)).is_some()
+            }
+            Value::Object(entries) => {
+                let found = entries.iter_mut().find(|entry| entry.key == *first);
+                found.is_some_and(|entry| entry.node.remove(rest))
+            }
+            Value::List(items) => {
+                let number = first.strip_prefix("item ").and_then(|n| n.parse().ok());
+                let item = number.and_then(|number: usize| items.get_mut(number.checked_sub(1)?));
+                match item {
+                    Some(item) if rest.is_empty() => {
+                        item.value = Value::Null;
+                        true
+                    }
+                    Some(item) => item.remove(rest),
+                    None => false,
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// An object alone as a list of one.
+    fn into_list(self) -> Self {
+        match self.value {
+            Value::Object(_) => Self {
+                place: self.place.clone(),
+                value: Value::List(vec![self]),
+            },
+            _ => self,
+        }
+    }
+
     fn merge_keyed(self, later: Self, free_keys: bool) -> Self {
         match (self.value, later.value) {
             (Value::Object(mut entries), Value::Object(others)) => {
@@ -185,8 +230,18 @@ fn merge_entry(entries: &mut Vec<Entry>, other: Entry, free_keys: bool) {
         place: entry.place.clone(),
         value: Value::Null,
     };
-    entry.node = std::mem::replace(&mut entry.node, hole).merge_keyed(other.node, below);
+    let mut own = std::mem::replace(&mut entry.node, hole);
+    let mut others = other.node;
+    if !free_keys && is_listed(&other.key) {
+        (own, others) = (own.into_list(), others.into_list());
+    }
+    entry.node = own.merge_keyed(others, below);
     entry.place = other.place;
+}
+
+/// Whether repetitions of a key add up to a list.
+pub(super) fn is_listed(key: &str) -> bool {
+    LISTED.iter().any(|listed| listed.eq_ignore_ascii_case(key))
 }
 
 /// The parser's complaint without its own position, which the place already gives.

@@ -98,6 +98,7 @@ async fn itself(State(api): State<Shared>) -> Response {
     let own = members
         .iter()
         .find(|member| member.name == description.node.as_str());
+    let node = api.local.node();
     let mut stats = api.control.statistics();
     let own_stats = stats.entry("agent".to_owned()).or_default();
     for (name, count) in counts(&api) {
@@ -116,7 +117,7 @@ async fn itself(State(api): State<Shared>) -> Response {
         coord: ORIGIN,
         member: own.map(AgentMember::new),
         stats,
-        meta: Pairs(&api.local.node().meta),
+        meta: Pairs(&node.meta),
     };
     Json(shown).into_response()
 }
@@ -162,7 +163,7 @@ async fn checks(State(api): State<Shared>, query: Query) -> Result<Response, Api
     let filter = filter_of(&query, RowKind::Check)?;
     let (local, state) = (api.local.clone(), api.local.state());
     in_turn_if_costly(&api, filter, move |filter| {
-        let node = local.node().name.as_str();
+        let node = local.node_name().as_str();
         let taken = state.checks().filter(|local| {
             let service_name = local.service_name.as_ref();
             let row = CheckRow {
@@ -403,7 +404,9 @@ impl From<RegisterError> for ApiError {
             | RegisterError::Id(_) => Self::bad_request(text),
             RegisterError::TooMany { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, text),
             // The request is in order; the agent is not set up for it.
-            RegisterError::ScriptsDisabled => Self::internal(text),
+            RegisterError::ScriptsDisabled | RegisterError::LocalScriptsDisabled => {
+                Self::internal(text)
+            }
         }
     }
 }

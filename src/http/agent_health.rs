@@ -39,7 +39,7 @@ struct ServiceHealth<'a> {
 impl<'a> ServiceHealth<'a> {
     fn new(local: &'a Local, state: &'a LocalState, service: &'a Service) -> Self {
         let checks = state.checks_deciding(&service.id);
-        let node = local.node().name.as_str();
+        let node = local.node_name().as_str();
         let shown = checks
             .into_iter()
             .map(|check| AgentCheck::new(node, check).in_health());

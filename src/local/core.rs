@@ -12,11 +12,14 @@ use crate::types::{
     ServiceId, Status, is_dns_label,
 };
 
+mod files;
+
 use super::Limits;
 use super::definition::{self, CheckDefinition, ServiceDefinition};
 use super::error::{MaintenanceError, RegisterError, ReportError, UnknownCheck, UnknownService};
 use super::pending::Pending;
 use super::state::{LocalCheck, LocalState};
+use files::FromFiles;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -36,6 +39,7 @@ pub(super) struct Core {
     timers: Timers<Timer>,
     pending: Pending,
     generation: u64,
+    files: FromFiles,
 }
 
 impl Core {
@@ -49,6 +53,7 @@ impl Core {
             timers: Timers::default(),
             pending,
             generation: 0,
+            files: FromFiles::default(),
         }
     }
 
@@ -79,6 +84,7 @@ impl Core {
         let (mut service, checks) = definition::numbered(definition)?;
         self.admit_service(&service)?;
         self.admit_checks(&checks)?;
+        self.files.forget(&service.id, checks.keys());
         definition::tag_addresses(&mut service);
         let (id, service) = (service.id.clone(), Arc::new(service));
         let before = self.state.services.insert(id.clone(), Arc::clone(&service));
@@ -134,6 +140,7 @@ impl Core {
         let checks = BTreeMap::from([(id, definition)]);
         self.admit_checks(&checks)?;
         for (id, definition) in checks {
+            self.files.forget_check(&id);
             self.put_check(now, id, definition, service.as_ref());
         }
         Ok(())
@@ -243,17 +250,24 @@ impl Core {
 
     fn admit_service(&self, service: &Service) -> Result<(), RegisterError> {
         let limit = self.limits.services_max;
+        self.check_service(service)?;
+        if self.state.service(&service.id).is_none() && self.state.services.len() >= limit {
+            return Err(RegisterError::TooMany {
+                what: "services",
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// What every service must be, however it is registered.
+    fn check_service(&self, service: &Service) -> Result<(), RegisterError> {
         if service.address.is_unspecified() {
             Err(RegisterError::ServiceAddress)
         } else if self.server && service.id.as_str().eq_ignore_ascii_case(SERVERS_SERVICE) {
             Err(RegisterError::Reserved {
                 what: "service id",
                 id: service.id.to_string(),
-            })
-        } else if self.state.service(&service.id).is_none() && self.state.services.len() >= limit {
-            Err(RegisterError::TooMany {
-                what: "services",
-                limit,
             })
         } else {
             Ok(())
@@ -323,7 +337,7 @@ impl Core {
             notes: definition.notes.clone(),
             output,
             service_id: service.map(|service| service.id.clone()),
-            check_type: definition.mechanism.check_type(),
+            check_type: self.files.type_of(&id, &definition),
             definition: None,
         };
         let local = LocalCheck {
@@ -388,6 +402,12 @@ impl Core {
     fn wind(&mut self, id: &CheckId) {
         let wake = self.machines.get(id).and_then(Machine::wake);
         self.timers.set(&Timer::Machine(id.clone()), wake);
+    }
+
+    /// The catalog is to be told this node's own entry.
+    pub(super) fn mark_node(&mut self) {
+        self.generation += 1;
+        self.pending.node = true;
     }
 
     fn mark_service(&mut self, id: ServiceId) {

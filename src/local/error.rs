@@ -20,6 +20,11 @@ pub enum RegisterError {
         "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true"
     )]
     ScriptsDisabled,
+    /// The check starts a program, which this agent does not do at all.
+    #[error(
+        "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or 'enable_local_script_checks' to true"
+    )]
+    LocalScriptsDisabled,
     /// The id belongs to an entry that the servers keep themselves.
     #[error("{what} {id:?} is kept by the servers themselves and cannot be registered")]
     Reserved {

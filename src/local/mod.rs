@@ -1,6 +1,6 @@
 //! The services and checks of this node.
 //!
-//! Owns what was registered at this agent, runs the one timer of all its checks, and brings the
+//! Owns what was registered at this agent, over HTTP or by configuration files, runs the one timer of all its checks, and brings the
 //! catalog in line (`sync`). Registrations live in memory: `LocalState` is what a later file
 //! would keep. The catalog is changed through `directory` alone.
 //!
@@ -12,7 +12,9 @@
 
 mod core;
 mod definition;
+mod draft;
 mod error;
+mod files;
 mod node;
 mod pending;
 mod state;
@@ -30,11 +32,13 @@ use crate::clock;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
-use crate::types::{CheckId, Node, ServiceId};
+use crate::types::{CheckId, Meta, Node, NodeName, ServiceId};
 
 use self::core::Core;
 pub use self::definition::{CheckDefinition, ServiceDefinition};
+pub use self::draft::{CheckDraft, DraftError, RESULTS_MAX, ServiceDraft};
 pub use self::error::{MaintenanceError, RegisterError, ReportError, UnknownCheck, UnknownService};
+pub use self::files::{FileDefinitions, FilesError, Placed};
 pub use self::node::node_entry;
 pub use self::state::{Health, LocalCheck, LocalState};
 pub use crate::health::{Mechanism, MechanismError, Report, Settings};
@@ -126,7 +130,8 @@ pub struct Local {
 struct Shared {
     core: Mutex<Core>,
     published: ArcSwap<LocalState>,
-    node: Node,
+    node: ArcSwap<Node>,
+    node_name: NodeName,
     acknowledge_wait: Duration,
     sync_wake: Notify,
     timer_wake: Notify,
@@ -193,7 +198,8 @@ pub fn start(
     let shared = Arc::new(Shared {
         core: Mutex::new(Core::new(config.limits, config.server)),
         published: ArcSwap::default(),
-        node: config.node.clone(),
+        node_name: config.node.name.clone(),
+        node: ArcSwap::from_pointee(config.node),
         acknowledge_wait: config.sync.acknowledge_wait,
         sync_wake: Notify::new(),
         timer_wake: Notify::new(),
@@ -204,7 +210,6 @@ pub fn start(
     let sync = sync::Sync {
         shared: Arc::clone(&shared),
         directory,
-        node: config.node,
         config: config.sync,
         counts: sync::Counts::new(metrics),
     };
@@ -220,9 +225,14 @@ impl Local {
         self.shared.published.load_full()
     }
 
-    /// This node's own entry.
-    pub fn node(&self) -> &Node {
-        &self.shared.node
+    /// This node's own entry, whose metadata a reload may change.
+    pub fn node(&self) -> Arc<Node> {
+        self.shared.node.load_full()
+    }
+
+    /// The name of this node, constant while the agent runs.
+    pub fn node_name(&self) -> &NodeName {
+        &self.shared.node_name
     }
 
     /// Fires with every change of the services (not the checks) of this agent.
@@ -301,6 +311,35 @@ impl Local {
     ) -> Result<(), MaintenanceError> {
         self.change(|core, now| core.service_maintenance(now, id, reason))
             .await
+    }
+
+    /// Registers the services and checks of configuration files and removes those that only the
+    /// files before had; what was registered over HTTP stays. `limits` hold from now on. Returns as
+    /// [`Local::register_service`] does.
+    ///
+    /// # Errors
+    /// [`FilesError`]: nothing changed.
+    pub async fn load(
+        &self,
+        definitions: &FileDefinitions,
+        limits: Limits,
+    ) -> Result<(), FilesError> {
+        self.change(|core, now| core.load(now, definitions, limits))
+            .await
+    }
+
+    /// Gives this node other metadata, and tells the catalog.
+    pub async fn set_meta(&self, meta: Meta) {
+        let node = self.node();
+        if node.meta == meta {
+            return;
+        }
+        let node = Node {
+            meta,
+            ..Node::clone(&node)
+        };
+        self.shared.node.store(Arc::new(node));
+        self.change(|core, _| core.mark_node()).await;
     }
 
     /// Changes the core, and waits until the catalog was told if there is something to tell.

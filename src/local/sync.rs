@@ -18,7 +18,7 @@ use crate::catalog::{Operation, Refusal, WatchKey};
 use crate::clock;
 use crate::directory::{Directory, ReadError, WriteError};
 use crate::metrics::Metrics;
-use crate::types::{Node, RequestContext};
+use crate::types::RequestContext;
 
 use super::pending::Pending;
 use super::state::LocalState;
@@ -31,7 +31,6 @@ const OPERATIONS_MAX: usize = 128;
 pub(super) struct Sync {
     pub(super) shared: Arc<Shared>,
     pub(super) directory: Directory,
-    pub(super) node: Node,
     pub(super) config: SyncConfig,
     pub(super) counts: Counts,
 }
@@ -121,8 +120,9 @@ impl Sync {
 
     /// What is to be told, the state to tell it from, and the generation that is complete then.
     async fn gather(&self, compare: bool) -> Result<(Pending, LocalState, u64), ReadError> {
+        let node = self.shared.node.load_full();
         let catalog = if compare {
-            let key = WatchKey::NodeServices(self.node.name.clone());
+            let key = WatchKey::NodeServices(node.name.clone());
             Some(
                 self.directory
                     .read(&RequestContext::default(), &key)
@@ -134,8 +134,8 @@ impl Sync {
         let mut core = self.shared.core();
         let mut work = core.pending().take();
         if let Some(catalog) = catalog {
-            let entry = catalog.state.node(&self.node.name);
-            let found = compare::differences(&mut core, &self.node, entry.map(AsRef::as_ref));
+            let entry = catalog.state.node(&node.name);
+            let found = compare::differences(&mut core, &node, entry.map(AsRef::as_ref));
             work.merge_unbounded(found);
             work.compare = false;
         }
@@ -146,7 +146,7 @@ impl Sync {
     /// Whether the catalog took all of it. A refusal of one operation must not hold up the others:
     /// they are then sent one by one.
     async fn tell(&self, work: &Pending, state: &LocalState) -> Result<bool, WriteError> {
-        let operations = plan::operations(&self.node, state, work);
+        let operations = plan::operations(&self.shared.node.load(), state, work);
         let context = RequestContext::default();
         let mut all = true;
         for chunk in operations.chunks(OPERATIONS_MAX) {

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
-use crate::types::CheckType;
+use crate::local::Mechanism;
+use crate::types::{CheckType, Weights};
 
 use super::super::arbitrary::body;
 use super::super::extract::decode_body;

@@ -11,6 +11,8 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+mod files;
+
 struct Fixture {
     core: Core,
     now: Instant,

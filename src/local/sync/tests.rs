@@ -8,7 +8,7 @@ use crate::local::{self, CheckDefinition, Config, Limits, Local, Report, Service
 use crate::raft;
 use crate::reconcile;
 use crate::task::Tasks;
-use crate::types::{Address, Check, Meta, NodeName, Status};
+use crate::types::{Address, Check, Meta, Node, NodeName, Status};
 
 /// Longer than any test: what waits for it does not happen.
 const NEVER: Duration = Duration::from_secs(3600);
