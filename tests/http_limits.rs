@@ -130,7 +130,7 @@ async fn a_slow_body_is_408() {
 }
 
 #[tokio::test]
-async fn slow_headers_and_idle_connections_are_closed() {
+async fn slow_headers_get_408_and_idle_connections_are_closed() {
     let parts = limited(|config| {
         config.header_deadline = Duration::from_millis(50);
         config.idle_deadline = Duration::from_millis(100);
@@ -138,6 +138,7 @@ async fn slow_headers_and_idle_connections_are_closed() {
     .await;
     let mut slow = Connection::open(parts.address).await;
     slow.send(b"GET / HTTP/1.1\r\n").await;
+    assert_eq!(slow.reply().await.unwrap().status, 408);
     assert!(slow.is_closed().await);
     assert!(counted(&parts, "HeaderTime"));
     let mut idle = Connection::open(parts.address).await;
@@ -234,4 +235,22 @@ async fn garbage_is_400_and_pipelined_requests_are_answered_in_order() {
         "\"127.0.0.1:8300\""
     );
     assert_eq!(get(parts.address, "/v1/nope").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_learns_what_became_of_its_request() {
+    let parts = Parts::start().await;
+    for number in 0..20 {
+        let body = format!(r#"{{"Node": "n{number}", "Address": "10.0.0.1"}}"#);
+        let mut connection = Connection::open(parts.address).await;
+        let text = format!(
+            "PUT /v1/catalog/register HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        assert!(connection.send(text.as_bytes()).await);
+        connection.finish_sending().await;
+        let reply = connection.reply_to("PUT").await.expect("an answer");
+        assert_eq!((reply.status, reply.text().as_str()), (200, "true"));
+        assert!(connection.is_closed().await);
+    }
 }

@@ -21,13 +21,23 @@ const LINGER_OCTETS_MAX: u64 = 16 * 1024 * 1024;
 /// Longest time for that.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// How long a request is served on for a client that sends nothing more: it may have closed its half
+/// only (`shutdown`), and must learn what became of its write; or it may be gone.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
+
+/// What a client gets whose header did not come in time (RFC 9110 §15.5.9).
+const HEADER_LATE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Connection: close\r\nContent-Length: 41\r\n\r\nrequest header did not arrive in its time";
+
 /// What a connection is doing.
 #[derive(Debug)]
 pub(crate) struct Phase(AtomicU8);
 
 const IDLE: u8 = 0;
 const HEADER: u8 = 1;
-const SERVING: u8 = 2;
+const RECEIVING: u8 = 2;
+const SERVING: u8 = 3;
 
 impl Phase {
     /// A new connection owes a header at once.
@@ -35,10 +45,18 @@ impl Phase {
         Self(AtomicU8::new(HEADER))
     }
 
-    /// A request is being served until the guard, which goes into its answer, is dropped.
+    /// A request is being served until the guard, which goes into its answer, is dropped. Its body
+    /// may still be on its way: see [`ReceivedBody`].
     pub(crate) fn serve(self: &Arc<Self>) -> Serving {
-        self.set(SERVING);
+        self.set(RECEIVING);
         Serving(Arc::clone(self))
+    }
+
+    /// The whole request is there.
+    fn received(&self) {
+        if self.get() == RECEIVING {
+            self.set(SERVING);
+        }
     }
 
     fn get(&self) -> u8 {
@@ -58,6 +76,47 @@ pub(crate) struct Serving(Arc<Phase>);
 impl Drop for Serving {
     fn drop(&mut self) {
         self.0.set(IDLE);
+    }
+}
+
+/// A request's body that notes when it is there whole: a client that ends before has broken off, one
+/// that ends after may only have nothing more to say.
+#[derive(Debug)]
+pub(crate) struct ReceivedBody<B> {
+    body: B,
+    phase: Arc<Phase>,
+}
+
+impl<B: HttpBody> ReceivedBody<B> {
+    /// Watches `body`.
+    pub(crate) fn new(body: B, phase: Arc<Phase>) -> Self {
+        if body.is_end_stream() {
+            phase.received();
+        }
+        Self { body, phase }
+    }
+}
+
+impl<B: HttpBody + Unpin> HttpBody for ReceivedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<B::Data>, B::Error>>> {
+        let this = self.get_mut();
+        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
+        if frame.is_none() || this.body.is_end_stream() {
+            this.phase.received();
+        }
+        Poll::Ready(frame)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -118,7 +177,10 @@ pub(crate) struct Guarded<S> {
     read_timer: Option<(u8, Pin<Box<Sleep>>)>,
     /// Set while a write is pending.
     write_timer: Option<Pin<Box<Sleep>>>,
-    expired: bool,
+    /// Set when the client has closed its half while a request was served: until then that is
+    /// kept from whoever serves it.
+    half_closed: Option<Pin<Box<Sleep>>>,
+    expired: Option<Limit>,
 }
 
 impl<S> Guarded<S> {
@@ -131,16 +193,28 @@ impl<S> Guarded<S> {
             counts,
             read_timer: None,
             write_timer: None,
-            expired: false,
+            half_closed: None,
+            expired: None,
+        }
+    }
+
+    /// Tells the client why it is cut off, if its header was late; as much as can be sent at once.
+    pub(crate) async fn explain(&mut self)
+    where
+        S: AsyncWrite + Unpin,
+    {
+        if self.expired == Some(Limit::HeaderTime) {
+            let sent = self.stream.write_all(HEADER_LATE);
+            // A client that does not take it has been told enough.
+            drop(tokio::time::timeout(LINGER, sent).await);
         }
     }
 
     /// Fails for good; counted once, however often it is asked again.
     fn expire<T>(&mut self, limit: Limit) -> Poll<io::Result<T>> {
-        if !self.expired {
+        if self.expired.replace(limit).is_none() {
             self.counts.limit_hit(limit);
         }
-        self.expired = true;
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -161,6 +235,14 @@ impl<S> Guarded<S> {
         };
         std::task::ready!(timer.as_mut().poll(context));
         self.expire(limit)
+    }
+
+    /// The end that the client has sent, once nothing is served any more or it has lasted too long.
+    fn check_half_closed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.half_closed {
+            Some(timer) if self.phase.get() == SERVING => timer.as_mut().poll(context).map(Ok),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 
     /// Turns a pending write into an error once it has been pending for too long.
@@ -190,8 +272,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.half_closed.is_some() {
+            return self.check_half_closed(context);
+        }
+        let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Pending => self.check_read(context),
+            Poll::Ready(Ok(()))
+                if self.phase.get() == SERVING
+                    && buffer.filled().len() == before
+                    && buffer.remaining() > 0 =>
+            {
+                self.half_closed = Some(sleep(HALF_CLOSED));
+                self.check_half_closed(context)
+            }
             ready @ Poll::Ready(_) => {
                 if self.phase.get() == IDLE && !buffer.filled().is_empty() {
                     self.phase.set(HEADER);
@@ -302,6 +396,58 @@ mod tests {
         let error = server.read(&mut octet).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(begin.elapsed().as_secs(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_closed_its_half_is_still_served_for_a_while() {
+        let mut octet = [0];
+        let (mut server, mut client, phase) = guarded();
+        let receiving = phase.serve();
+        client.shutdown().await.unwrap();
+        // One that breaks off inside of its request gets nothing.
+        assert_eq!(server.read(&mut octet).await.unwrap(), 0);
+        drop(receiving);
+
+        let (mut server, mut client, phase) = guarded();
+        let serving = phase.serve();
+        phase.received();
+        client.shutdown().await.unwrap();
+        let early = tokio::time::timeout(Duration::from_secs(9), server.read(&mut octet)).await;
+        assert!(
+            early.is_err(),
+            "the end is kept back while a request is served"
+        );
+        server.write_all(b"answer").await.unwrap();
+        drop(serving);
+        assert_eq!(server.read(&mut octet).await.unwrap(), 0);
+
+        let (mut server, mut client, phase) = guarded();
+        let _serving = phase.serve();
+        phase.received();
+        client.shutdown().await.unwrap();
+        let begin = clock::now();
+        assert_eq!(server.read(&mut octet).await.unwrap(), 0);
+        assert_eq!(begin.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_header_is_answered_408() {
+        let (mut server, client, _phase) = guarded();
+        assert!(server.read(&mut [0]).await.is_err());
+        let (mut told, mut text) = (client, String::new());
+        let read = async { told.read_to_string(&mut text).await };
+        let say = async {
+            server.explain().await;
+            drop(server);
+        };
+        let (read, ()) = tokio::join!(read, say);
+        read.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+        assert!(
+            head.ends_with(&format!("Content-Length: {}", body.len())),
+            "{text}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

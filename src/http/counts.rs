@@ -28,7 +28,7 @@ pub(crate) enum Limit {
     BodyMemory,
     /// Longest or most header fields: 431.
     Header,
-    /// Time for a header to arrive: the connection is closed.
+    /// Time for a header to arrive: 408.
     HeaderTime,
     /// Time without a request: the connection is closed.
     IdleTime,

@@ -82,7 +82,7 @@ pub struct Config {
     pub header_octets_max: usize,
     /// Most header fields; past it 431. Default 100.
     pub header_fields_max: usize,
-    /// Time in which a whole header must arrive; past it the connection is closed. Default 10 s.
+    /// Time in which a whole header must arrive; past it 408. Default 10 s.
     pub header_deadline: Duration,
     /// Time between requests after which a connection is closed. Default 120 s.
     pub idle_deadline: Duration,

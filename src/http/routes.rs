@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::handler::Handler;
 use axum::http::header::{
@@ -119,18 +120,24 @@ fn method_not_allowed(method: &Method, allow: &'static str) -> Response {
 /// compression and headers of the answer.
 async fn around(
     State(api): State<Shared>,
-    tail: RawPathParams,
+    tail: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let tail = tail.iter().next().map_or("", |(_, tail)| tail).to_owned();
+    let tail = match &tail {
+        Ok(parts) => Ok(parts.iter().next().map_or("", |(_, tail)| tail)),
+        Err(_) => Err(ApiError::bad_request(
+            "path is not UTF-8 once it is decoded",
+        )),
+    };
     let zip = accepts_gzip(request.headers());
     let mut pretty = api.control.description().development;
     let checked = body::check_length(request.headers(), api.bounds.octets_max, &api.counts)
         .and_then(|()| Query::parse(request.uri().query().unwrap_or_default()))
-        .and_then(|query| check_namespace(&query, request.headers()).map(|()| query));
+        .and_then(|query| check_namespace(&query, request.headers()).map(|()| query))
+        .and_then(|query| Ok((query, tail?.to_owned())));
     let response = match checked {
-        Ok(query) => {
+        Ok((query, tail)) => {
             pretty |= query.has("pretty");
             request.extensions_mut().insert(query);
             request.extensions_mut().insert(Tail(tail));

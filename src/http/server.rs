@@ -26,7 +26,7 @@ use tower::ServiceExt;
 
 use crate::task::Tasks;
 
-use super::connection::{Deadlines, Guarded, Phase, ServedBody, linger};
+use super::connection::{Deadlines, Guarded, Phase, ReceivedBody, ServedBody, linger};
 use super::counts::{self, Counts, Limit};
 use super::error::ApiError;
 use super::extract::Client;
@@ -193,6 +193,7 @@ impl Place {
         let guarded = Guarded::new(stream, Arc::clone(&phase), deadlines, server.counts.clone());
         let service = service_fn(|request: Request<Incoming>| {
             let serving = phase.serve();
+            let request = request.map(|body| ReceivedBody::new(body, Arc::clone(&phase)));
             Box::pin(async move {
                 let response = answer(server, request, client, local.ip()).await;
                 Ok::<_, Infallible>(response.map(|body| ServedBody::new(body, serving)))
@@ -217,7 +218,11 @@ impl Place {
         };
         match result {
             Err(error) if error.is_parse_too_large() => server.counts.limit_hit(Limit::Header),
-            Err(error) if !error.is_parse() => return,
+            Err(error) if !error.is_parse() => {
+                let mut guarded = connection.into_parts().io.into_inner();
+                guarded.explain().await;
+                return;
+            }
             _ => {}
         }
         linger(connection.into_parts().io.into_inner()).await;
@@ -227,7 +232,7 @@ impl Place {
 /// Answers one request, whatever it is; `local` is the address that it came to.
 async fn answer(
     server: &Server,
-    mut request: Request<Incoming>,
+    mut request: Request<ReceivedBody<Incoming>>,
     client: SocketAddr,
     local: IpAddr,
 ) -> Response<Body> {

@@ -67,6 +67,11 @@ impl Connection {
         self.stream.write_all(octets).await.is_ok()
     }
 
+    /// Closes its half: nothing more is sent.
+    pub(crate) async fn finish_sending(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Whether octets of an answer have arrived by now.
     pub(crate) fn has_answer(&mut self) -> bool {
         self.stream.try_read_buf(&mut self.read).is_ok() && !self.read.is_empty()
