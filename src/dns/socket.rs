@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,14 +104,15 @@ fn bind_one(address: SocketAddr, config: &Config, workers: usize) -> Result<Boun
             source,
         }
     };
-    let listener = listen(address).map_err(failed("tcp", address))?;
+    let only_v6 = address.is_ipv6() && !stands_for_both(address, config);
+    let listener = listen(address, only_v6).map_err(failed("tcp", address))?;
     let address = listener.local_addr().map_err(failed("tcp", address))?;
     // A program that holds only the UDP port would share it silently: this bind, which does not
     // share, finds it.
-    let probe = udp(address).and_then(|socket| socket.bind(&address.into()));
+    let probe = udp(address, only_v6).and_then(|socket| socket.bind(&address.into()));
     probe.map_err(failed("udp", address))?;
     let datagrams = (0..workers)
-        .map(|_| Datagrams::bind(address, config).map(Arc::new))
+        .map(|_| Datagrams::bind(address, only_v6, config).map(Arc::new))
         .collect::<io::Result<_>>()
         .map_err(failed("udp", address))?;
     Ok(Bound {
@@ -121,14 +122,20 @@ fn bind_one(address: SocketAddr, config: &Config, workers: usize) -> Result<Boun
     })
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Whether `address` is `::` alone, which means every address of the machine, those of IPv4 too. Beside
+/// an IPv4 address it means those of IPv6, since no two sockets can have the same one.
+fn stands_for_both(address: SocketAddr, config: &Config) -> bool {
+    address.ip().is_unspecified() && config.addresses.iter().all(IpAddr::is_ipv6)
+}
+
+fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(only_v6)?;
     }
     // Lets a restarted agent bind while old connections linger in TIME_WAIT; it does not let two
     // listeners share the port.
@@ -139,21 +146,21 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn udp(address: SocketAddr) -> io::Result<Socket> {
+fn udp(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
         Some(Protocol::UDP),
     )?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(only_v6)?;
     }
     Ok(socket)
 }
 
 impl Datagrams {
-    fn bind(address: SocketAddr, config: &Config) -> io::Result<Self> {
-        let socket = udp(address)?;
+    fn bind(address: SocketAddr, only_v6: bool, config: &Config) -> io::Result<Self> {
+        let socket = udp(address, only_v6)?;
         #[cfg(unix)]
         socket.set_reuse_port(true)?;
         // Every option stands before the bind, so that no datagram arrives without its control

@@ -264,6 +264,24 @@ async fn a_wildcard_socket_replies_from_the_address_that_was_asked() {
     });
     let port = running.address().port();
     assert_answers(SocketAddr::new("::1".parse().unwrap(), port), 2);
+    // Alone it stands for IPv4 too.
+    for host in ["127.0.0.1", "127.0.0.5"] {
+        let address = SocketAddr::new(host.parse().unwrap(), port);
+        assert_answers(address, 3);
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&framed(&query(4))).unwrap();
+        assert_eq!(read_framed(&mut stream)[..3], [0, 4, 0x80]);
+    }
+    running.stop().await;
+
+    let running = identity(&Config {
+        addresses: ["0.0.0.0", "::"].map(|text| text.parse().unwrap()).into(),
+        ..config()
+    });
+    let port = running.address().port();
+    for host in ["127.0.0.5", "::1"] {
+        assert_answers(SocketAddr::new(host.parse().unwrap(), port), 5);
+    }
     running.stop().await;
 }
 
