@@ -10,8 +10,9 @@ use super::answer::{Context, Tools};
 use super::chain;
 use super::compress::{Place, Written};
 use super::encode::{Message, Section, Unwritten, rtype};
+use super::node;
 use super::select::Kind;
-use super::service::{Pool, Spot};
+use super::service::{Pool, Spot, Step};
 
 /// Least octets of an SRV record with its glue.
 const RECORD_OCTETS_MIN: usize = 36;
@@ -124,7 +125,7 @@ impl Records<'_, '_> {
             target,
             ip,
             position,
-            has_more: has_txt || matches!(instance.target, Target::Host(_)),
+            has_more: has_txt || ip.is_none(),
         });
         ControlFlow::Continue(())
     }
@@ -188,7 +189,7 @@ fn put_all(
                 qtype: rtype::ANY,
                 ..*context
             };
-            if chain::follow(&context, tools, message, spot, glue.target) {
+            if put_chain(&context, tools, message, spot, glue.target, instance) {
                 return Err(Unwritten::Full);
             }
         }
@@ -197,6 +198,27 @@ fn put_all(
         }
     }
     Ok(())
+}
+
+/// Writes what a target without an address of its own leads to: another name, or the node, which has a
+/// host name for its address. Whether any of it did not fit.
+fn put_chain(
+    context: &Context<'_>,
+    tools: &mut Tools,
+    message: &mut Message<'_>,
+    spot: Spot<'_>,
+    target: Place,
+    instance: &InstanceView,
+) -> bool {
+    match &instance.target {
+        Target::Host(host) if !message.is_question(host) => {
+            chain::follow(context, tools, message, spot, target)
+        }
+        _ => match node::put(context, tools, message, spot, &instance.node) {
+            Step::Done { truncated } => truncated,
+            Step::Alias(place) => chain::follow(context, tools, message, spot, place),
+        },
+    }
 }
 
 fn put_metadata(message: &mut Message<'_>, node: &NodeView, ttl: u32) -> Result<(), Unwritten> {

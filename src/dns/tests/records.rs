@@ -240,6 +240,32 @@ fn srv_to_a_host_name_brings_its_addresses() {
 }
 
 #[test]
+fn srv_to_a_node_with_a_host_name_brings_what_that_leads_to() {
+    let mut world = World::new();
+    world
+        .node("n2", "10.0.0.2")
+        .node("n3", "n2.node.consul")
+        .instance("n3", "a-1", |_| {});
+    let chain = [
+        "n2.node.consul. A 10.0.0.2",
+        "n3.node.dc1.consul. CNAME n2.node.consul.",
+    ];
+    let answer = world.ask(&ask("a.service.consul", "SRV"));
+    assert_eq!(
+        answer.answers(),
+        ["a.service.consul. SRV 1 1 80 n3.node.dc1.consul."]
+    );
+    assert_eq!(answer.additionals(), chain);
+    // With metadata, too.
+    world.node_with("n3", "n2.node.consul", |node| {
+        node.meta = meta(&[("k", "v")])
+    });
+    let answer = world.ask(&ask("a.service.consul", "SRV"));
+    let all = [chain[0], chain[1], "n3.node.dc1.consul. TXT k=v"];
+    assert_eq!(answer.additionals(), all);
+}
+
+#[test]
 fn a_service_at_its_own_name_is_at_its_node() {
     let mut world = World::new();
     world
