@@ -61,20 +61,25 @@ const OPEN: [&str; 7] = [
 ];
 
 /// Where each framework may be named: modules, or paths below one.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 18] = [
     ("anyhow", &["cli", "main"]),
     ("axum", &["http"]),
     ("clap", &["cli"]),
     ("dashmap", &["catalog"]),
+    ("h2", &["health"]),
     ("hickory_proto", &["dns", "client"]),
     ("hickory_server", &["dns"]),
-    ("hyper", &["http", "client"]),
-    ("hyper_util", &["http", "client"]),
+    ("hyper", &["health", "http", "client"]),
+    ("hyper_util", &["health", "http", "client"]),
     ("mimalloc", &["main"]),
-    ("nix", &["dns", "config", "agent"]),
+    ("nix", &["health", "dns", "config", "agent"]),
     ("regex", &["cli", "filter"]),
+    ("rustls", &["health"]),
+    ("rustls_native_certs", &["health"]),
     ("socket2", &["dns", "http"]),
+    ("tokio_rustls", &["health"]),
     ("tracing_subscriber", &["agent"]),
+    ("url", &["health"]),
 ];
 
 /// One source file: its module and its code without comments, string literals and unit tests (which

@@ -62,6 +62,12 @@ struct Options {
     /// Domain to answer for. Default consul.
     #[arg(long, value_name = "domain")]
     domain: Option<String>,
+    /// Let checks from this agent's own files start programs.
+    #[arg(long, num_args = 0..=1)]
+    enable_local_script_checks: Option<bool>,
+    /// Let checks start programs, also those that are registered over HTTP.
+    #[arg(long, num_args = 0..=1)]
+    enable_script_checks: Option<bool>,
     /// Port for HTTP; -1 is off, 0 lets the system choose. Default 8500.
     #[arg(long, value_name = "port")]
     http_port: Option<i64>,
@@ -167,6 +173,16 @@ impl Options {
             text("datacenter", "datacenter", self.datacenter),
             number("dns-port", "ports.dns", self.dns_port),
             text("domain", "domain", self.domain),
+            boolean(
+                "enable-local-script-checks",
+                "enable_local_script_checks",
+                self.enable_local_script_checks,
+            ),
+            boolean(
+                "enable-script-checks",
+                "enable_script_checks",
+                self.enable_script_checks,
+            ),
             number("http-port", "ports.http", self.http_port),
             boolean("log-json", "log_json", self.log_json),
             text("log-level", "log_level", self.log_level),

@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory};
 use super::Exit;
 
 /// Flags of the reference for features that do not exist yet; no command has them for itself.
-const LATER: [&str; 43] = [
+const LATER: [&str; 41] = [
     "advertise-wan",
     "allow-write-http-from",
     "check_output_max_size",
@@ -18,8 +18,6 @@ const LATER: [&str; 43] = [
     "default-query-time",
     "disable-host-node-id",
     "disable-keyring-file",
-    "enable-local-script-checks",
-    "enable-script-checks",
     "encrypt",
     "grpc-port",
     "hcl",

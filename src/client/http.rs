@@ -166,6 +166,12 @@ pub struct Call {
     url: String,
 }
 
+impl Call {
+    pub(crate) fn new(method: Method, url: String) -> Self {
+        Self { method, url }
+    }
+}
+
 impl fmt::Display for Call {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let method = self.method.as_str();
@@ -175,7 +181,7 @@ impl fmt::Display for Call {
 }
 
 /// What the system says, in the words that operators know from other tools.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
     let text = text.get(..end).unwrap_or(&text).to_lowercase();
@@ -341,7 +347,7 @@ fn accept(answer: HttpAnswer) -> Result<HttpAnswer, RequestError> {
 }
 
 /// An error with its causes, outermost first.
-fn explain(error: &dyn std::error::Error) -> String {
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

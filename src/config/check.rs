@@ -135,6 +135,11 @@ fn local(raw: &Raw, identity: &Identity) -> local::Config {
         &mut limits.output_octets_max,
         raw.check_output_max_size.and_then(Bounded::get),
     );
+    set(&mut limits.enable_script_checks, raw.enable_script_checks);
+    set(
+        &mut limits.enable_local_script_checks,
+        raw.enable_local_script_checks,
+    );
     local::Config {
         node: own_node(identity),
         server: identity.server,

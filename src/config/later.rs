@@ -59,7 +59,7 @@ const KEYS: [(&str, &[&str]); 7] = [
     ),
 ];
 
-const TOP: [&str; 113] = [
+const TOP: [&str; 111] = [
     "acl",
     "acl_agent_master_token",
     "acl_agent_token",
@@ -103,8 +103,6 @@ const TOP: [&str; 113] = [
     "enable_agent_tls_for_checks",
     "enable_central_service_config",
     "enable_debug",
-    "enable_local_script_checks",
-    "enable_script_checks",
     "enable_syslog",
     "encrypt",
     "encrypt_verify_incoming",

@@ -39,6 +39,8 @@ pub(super) struct Raw {
     pub(super) default_query_time: Option<Span>,
     pub(super) dns_config: RawDns,
     pub(super) domain: Parsed<Domain>,
+    pub(super) enable_local_script_checks: Option<bool>,
+    pub(super) enable_script_checks: Option<bool>,
     pub(super) leave_on_terminate: Option<bool>,
     pub(super) limits: RawLimits,
     pub(super) log_json: Option<bool>,

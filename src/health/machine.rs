@@ -19,6 +19,29 @@ pub struct Limits {
     pub reap_after: Option<Duration>,
     /// Most octets of output that are kept. Default 4,096 (`check_output_max_size`).
     pub output_octets_max: usize,
+    /// Time between two runs; `None` for a check that does not run.
+    pub interval: Option<Duration>,
+    /// Good results in a row before a run check turns passing (or warning, as they say); 0 and 1
+    /// mean the first. Default 0.
+    pub success_before_passing: u32,
+    /// Bad results in a row before it turns warning. Default 0: as many as for critical, so that
+    /// it turns critical without having warned.
+    pub failures_before_warning: u32,
+    /// Bad results in a row before it turns critical; 0 and 1 mean the first. Default 0.
+    pub failures_before_critical: u32,
+}
+
+impl Limits {
+    /// A check that neither runs, nor expires, nor removes its service.
+    pub const NONE: Self = Self {
+        ttl: None,
+        reap_after: None,
+        output_octets_max: 4_096,
+        interval: None,
+        success_before_passing: 0,
+        failures_before_warning: 0,
+        failures_before_critical: 0,
+    };
 }
 
 /// A result: of a run, of a service about itself, or of a time to live that ran out.
@@ -33,8 +56,12 @@ pub struct Report {
 /// What happens to a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A result came in.
+    /// The service reported about itself.
     Report(Report),
+    /// A run has ended with this result, its output bounded already.
+    Finished(Report),
+    /// A run has ended without a result.
+    Abandoned,
     /// The instant of [`Machine::wake`] was reached.
     Timer,
 }
@@ -46,6 +73,8 @@ pub struct Actions {
     pub report: Option<Report>,
     /// Remove the service of the check.
     pub reap: bool,
+    /// Start a run, which was due then.
+    pub run: Option<Instant>,
 }
 
 /// The state of one check over time. Pure: it is told the time, and says when it wants to be
@@ -57,6 +86,23 @@ pub struct Machine {
     reported: Box<str>,
     expires: Option<Instant>,
     critical_since: Option<Instant>,
+    /// The status that is shown.
+    status: Status,
+    turns: Turns,
+}
+
+/// When a check runs, and what its last results were.
+#[derive(Debug, Default)]
+struct Turns {
+    next: Option<Instant>,
+    /// A run is in flight.
+    running: bool,
+    /// It is to be followed by another at once.
+    again: bool,
+    /// Good results in a row.
+    successes: u32,
+    /// Bad results in a row.
+    failures: u32,
 }
 
 impl Machine {
@@ -71,6 +117,8 @@ impl Machine {
             reported: Box::default(),
             expires: None,
             critical_since: None,
+            status: said.unwrap_or(Status::Critical),
+            turns: Turns::default(),
         };
         machine.redefine(now, limits);
         if let Some(status) = said {
@@ -86,6 +134,25 @@ impl Machine {
         self.expires = limits.ttl.and_then(|ttl| now.checked_add(ttl));
     }
 
+    /// Runs for the first time in `delay` and from then on once in every interval; a check that
+    /// does not run stays so. What was in flight is no longer waited for, and results are counted
+    /// anew.
+    pub fn begin(&mut self, now: Instant, delay: Duration) {
+        self.turns = Turns {
+            next: self.limits.interval.and_then(|_| now.checked_add(delay)),
+            ..Turns::default()
+        };
+    }
+
+    /// Runs now instead of at its next turn, or again as soon as the run in flight has ended.
+    pub fn hurry(&mut self, now: Instant) {
+        if self.turns.running {
+            self.turns.again = true;
+        } else if self.turns.next.is_some() {
+            self.turns.next = Some(now);
+        }
+    }
+
     /// Whether the service itself reports the status.
     pub fn is_ttl(&self) -> bool {
         self.limits.ttl.is_some()
@@ -95,16 +162,84 @@ impl Machine {
     pub fn handle(&mut self, now: Instant, input: Input) -> Actions {
         match input {
             Input::Report(report) => self.report(now, &report),
+            Input::Finished(report) => {
+                self.land(now);
+                self.weigh(now, report)
+            }
+            Input::Abandoned => {
+                self.land(now);
+                Actions::default()
+            }
             Input::Timer => Actions {
                 report: self.expire(now),
                 reap: self.reap_at().is_some_and(|at| at <= now),
+                run: self.take_turn(now),
             },
         }
     }
 
     /// When [`Input::Timer`] is due; `None` never.
     pub fn wake(&self) -> Option<Instant> {
-        self.expires.into_iter().chain(self.reap_at()).min()
+        let run = self.turns.next;
+        self.expires
+            .into_iter()
+            .chain(self.reap_at())
+            .chain(run)
+            .min()
+    }
+
+    /// When the run is due that is to start now. Turns keep their distance: those that were missed
+    /// are left out, and so is one whose predecessor is still in flight.
+    fn take_turn(&mut self, now: Instant) -> Option<Instant> {
+        let due = self.turns.next.take_if(|at| *at <= now)?;
+        let interval = self
+            .limits
+            .interval
+            .filter(|interval| !interval.is_zero())?;
+        let late = now.saturating_duration_since(due);
+        let turns = late.as_nanos() / interval.as_nanos() + 1;
+        let turns = u32::try_from(turns).unwrap_or(u32::MAX);
+        self.turns.next = due.checked_add(interval.saturating_mul(turns));
+        let in_flight = std::mem::replace(&mut self.turns.running, true);
+        (!in_flight).then_some(due)
+    }
+
+    fn land(&mut self, now: Instant) {
+        self.turns.running = false;
+        if std::mem::take(&mut self.turns.again) {
+            self.hurry(now);
+        }
+    }
+
+    /// Shows a result once there have been enough of its kind in a row. One that is held back but
+    /// says what is shown already brings its output.
+    fn weigh(&mut self, now: Instant, report: Report) -> Actions {
+        let limits = self.limits;
+        let (successes, failures) = match report.status {
+            Status::Critical => (0, self.turns.failures.saturating_add(1)),
+            Status::Passing | Status::Warning => (self.turns.successes.saturating_add(1), 0),
+        };
+        (self.turns.successes, self.turns.failures) = (successes, failures);
+        let warns = limits.failures_before_warning;
+        let shown = match report.status {
+            Status::Critical if failures >= limits.failures_before_critical => Status::Critical,
+            Status::Critical if warns > 0 && failures >= warns => Status::Warning,
+            good @ (Status::Passing | Status::Warning)
+                if successes >= limits.success_before_passing =>
+            {
+                good
+            }
+            same if same == self.status => same,
+            _ => return Actions::default(),
+        };
+        self.enter(now, shown);
+        Actions {
+            report: Some(Report {
+                status: shown,
+                ..report
+            }),
+            ..Actions::default()
+        }
     }
 
     fn report(&mut self, now: Instant, report: &Report) -> Actions {
@@ -117,7 +252,7 @@ impl Machine {
                 status: report.status,
                 output,
             }),
-            reap: false,
+            ..Actions::default()
         }
     }
 
@@ -137,6 +272,7 @@ impl Machine {
     }
 
     fn enter(&mut self, now: Instant, status: Status) {
+        self.status = status;
         self.critical_since = match status {
             Status::Critical => self.critical_since.or(Some(now)),
             Status::Passing | Status::Warning => None,
@@ -149,136 +285,4 @@ impl Machine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock;
-
-    const LIMITS: Limits = Limits {
-        ttl: Some(Duration::from_secs(10)),
-        reap_after: Some(Duration::from_secs(30)),
-        output_octets_max: 16,
-    };
-
-    fn report(status: Status, output: &str) -> Report {
-        Report {
-            status,
-            output: output.into(),
-        }
-    }
-
-    fn seconds(count: u64) -> Duration {
-        Duration::from_secs(count)
-    }
-
-    #[test]
-    fn a_report_restarts_the_time_to_live() {
-        let start = clock::now();
-        let mut check = Machine::new(start, LIMITS, Some(Status::Critical));
-        let passing = report(Status::Passing, "hi");
-        let actions = check.handle(start + seconds(9), Input::Report(passing.clone()));
-        assert_eq!(actions.report, Some(passing));
-        assert_eq!(check.wake(), Some(start + seconds(19)));
-        let early = check.handle(start + seconds(18), Input::Timer);
-        assert_eq!(early, Actions::default());
-    }
-
-    #[test]
-    fn silence_beyond_the_time_to_live_is_critical() {
-        let start = clock::now();
-        let mut check = Machine::new(start, LIMITS, Some(Status::Passing));
-        let actions = check.handle(start + seconds(10), Input::Timer);
-        assert_eq!(
-            actions.report,
-            Some(report(Status::Critical, "TTL expired"))
-        );
-        assert_eq!(check.wake(), Some(start + seconds(40)));
-        check.handle(
-            start + seconds(11),
-            Input::Report(report(Status::Passing, "hi")),
-        );
-        let actions = check.handle(start + seconds(21), Input::Timer);
-        let text = "TTL expired (last output before timeout follows): hi";
-        assert_eq!(actions.report, Some(report(Status::Critical, text)));
-        assert!(!actions.reap);
-    }
-
-    #[test]
-    fn a_service_critical_for_too_long_is_removed() {
-        let start = clock::now();
-        let mut check = Machine::new(start, LIMITS, Some(Status::Passing));
-        let critical = || Input::Report(report(Status::Critical, ""));
-        check.handle(start + seconds(5), critical());
-        // A second critical report does not restart the count.
-        check.handle(start + seconds(14), critical());
-        check.handle(start + seconds(24), Input::Timer);
-        assert_eq!(check.wake(), Some(start + seconds(35)));
-        assert!(!check.handle(start + seconds(34), Input::Timer).reap);
-        assert!(check.handle(start + seconds(35), Input::Timer).reap);
-        check.handle(
-            start + seconds(35),
-            Input::Report(report(Status::Warning, "")),
-        );
-        assert!(!check.handle(start + seconds(44), Input::Timer).reap);
-    }
-
-    #[test]
-    fn a_late_timer_counts_from_the_instant_of_expiry() {
-        let start = clock::now();
-        let mut check = Machine::new(start, LIMITS, Some(Status::Passing));
-        let actions = check.handle(start + seconds(40), Input::Timer);
-        assert_eq!(actions.report.unwrap().status, Status::Critical);
-        assert!(actions.reap);
-    }
-
-    #[test]
-    fn a_new_definition_keeps_the_time_in_critical_state() {
-        let start = clock::now();
-        let mut check = Machine::new(start, LIMITS, Some(Status::Critical));
-        let reap_after = Some(seconds(20));
-        check.redefine(
-            start + seconds(5),
-            Limits {
-                ttl: None,
-                reap_after,
-                ..LIMITS
-            },
-        );
-        assert_eq!(check.wake(), Some(start + seconds(20)));
-    }
-
-    #[test]
-    fn a_check_that_nobody_has_looked_at_removes_nothing() {
-        let start = clock::now();
-        let unseen = Limits {
-            ttl: None,
-            ..LIMITS
-        };
-        assert_eq!(Machine::new(start, unseen, None).wake(), None);
-        let mut check = Machine::new(start, LIMITS, None);
-        check.handle(start + seconds(10), Input::Timer);
-        assert_eq!(check.wake(), Some(start + seconds(40)));
-    }
-
-    #[test]
-    fn limits_beyond_the_clock_never_come() {
-        let endless = Limits {
-            ttl: Some(Duration::MAX),
-            reap_after: Some(Duration::MAX),
-            ..LIMITS
-        };
-        let check = Machine::new(clock::now(), endless, Some(Status::Critical));
-        assert_eq!(check.wake(), None);
-    }
-
-    #[test]
-    fn long_output_is_capped() {
-        let start = clock::now();
-        let mut check = Machine::new(start, LIMITS, Some(Status::Passing));
-        let long = report(Status::Passing, &"x".repeat(20));
-        let shown = check.handle(start, Input::Report(long)).report.unwrap();
-        assert_eq!(
-            *shown.output,
-            *"xxxxxxxxxxxxxxxx ... (captured 16 of 20 bytes)"
-        );
-    }
-}
+mod tests;

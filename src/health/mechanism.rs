@@ -10,6 +10,8 @@ const INTERVAL_MIN: Duration = Duration::from_secs(1);
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The same for external programs.
 const TIMEOUT_PROGRAM_DEFAULT: Duration = Duration::from_secs(30);
+/// Time between two looks of an alias at what it follows, should nothing tell it of a change.
+const ALIAS_INTERVAL: Duration = Duration::from_secs(1);
 /// Methods that are meant whatever their case: `Get` is common in guides (RFC 9110 §9, RFC 5789).
 const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
@@ -118,6 +120,8 @@ pub enum Mechanism {
         tls: bool,
         /// Whether any certificate is accepted.
         tls_skip_verify: bool,
+        /// Name that the certificate must have; the target's host where empty.
+        tls_server_name: Box<str>,
     },
     /// HTTP/2 ping.
     H2Ping {
@@ -138,7 +142,7 @@ pub enum Mechanism {
         schedule: Schedule,
         /// The container.
         container: Box<str>,
-        /// Shell inside it; the container's default where empty.
+        /// Shell for one-line scripts of old registrations; programs are started without one.
         shell: Box<str>,
         /// Program and arguments.
         args: Vec<String>,
@@ -231,9 +235,25 @@ impl Mechanism {
         matches!(self, Self::Script(..) | Self::Docker { .. })
     }
 
-    /// Whether herald can carry it out; the others keep their registered status.
-    pub fn is_built(&self) -> bool {
-        matches!(self, Self::Ttl(_) | Self::Maintenance)
+    /// Whether it starts a program on this machine, which costs more than a packet or two.
+    pub fn is_heavy(&self) -> bool {
+        self.is_program() || matches!(self, Self::OsService(..))
+    }
+
+    /// Time between two runs; `None` if it does not run by itself.
+    pub fn interval(&self) -> Option<Duration> {
+        match self {
+            Self::Ttl(_) | Self::Maintenance => None,
+            Self::Alias { .. } => Some(ALIAS_INTERVAL),
+            Self::Http(schedule, _)
+            | Self::Tcp(schedule, _)
+            | Self::Udp(schedule, _)
+            | Self::Grpc { schedule, .. }
+            | Self::H2Ping { schedule, .. }
+            | Self::Script(schedule, _)
+            | Self::Docker { schedule, .. }
+            | Self::OsService(schedule, _) => Some(schedule.interval),
+        }
     }
 
     fn running(settings: Settings) -> Self {
@@ -248,6 +268,7 @@ impl Mechanism {
                 target: settings.grpc.into(),
                 tls: settings.grpc_use_tls,
                 tls_skip_verify,
+                tls_server_name: settings.tls_server_name.into(),
             }
         } else if !settings.tcp.is_empty() {
             Self::Tcp(schedule, settings.tcp.into())
@@ -295,6 +316,12 @@ impl Settings {
             Duration::ZERO => TIMEOUT_DEFAULT,
             given => given,
         };
+        if self.interval < INTERVAL_MIN {
+            let given = self.interval;
+            tracing::warn!(
+                "a check's interval of {given:?} is too short, it is raised to {INTERVAL_MIN:?}"
+            );
+        }
         Schedule {
             interval: self.interval.max(INTERVAL_MIN),
             timeout,

@@ -188,7 +188,9 @@ fn read_settings(fields: &mut Fields) -> Result<Settings, FieldError> {
     settings.disable_redirects = fields.boolean("DisableRedirects")?.unwrap_or_default();
     settings.tls_skip_verify = fields.boolean("TLSSkipVerify")?.unwrap_or_default();
     settings.grpc_use_tls = fields.boolean("GRPCUseTLS")?.unwrap_or_default();
-    settings.h2ping_use_tls = fields.boolean("H2PingUseTLS")?.unwrap_or_default();
+    // Of the two, a ping alone uses TLS unless told otherwise.
+    let pings = !settings.h2ping.is_empty();
+    settings.h2ping_use_tls = fields.boolean("H2PingUseTLS")?.unwrap_or(pings);
     Ok(settings)
 }
 

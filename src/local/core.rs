@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use crate::health::{Input, Machine, Mechanism, Report, Timers};
 use crate::types::{
-    Check, CheckId, NODE_MAINTENANCE, SERF_HEALTH, SERVERS_SERVICE, SERVICE_MAINTENANCE, Service,
-    ServiceId, Status, is_dns_label,
+    Check, CheckId, NODE_MAINTENANCE, NodeName, SERF_HEALTH, SERVERS_SERVICE, SERVICE_MAINTENANCE,
+    Service, ServiceId, Status, is_dns_label,
 };
 
 mod files;
@@ -17,8 +19,10 @@ mod files;
 use super::Limits;
 use super::definition::{self, CheckDefinition, ServiceDefinition};
 use super::error::{MaintenanceError, RegisterError, ReportError, UnknownCheck, UnknownService};
+use super::followers::Followers;
 use super::pending::Pending;
 use super::state::{LocalCheck, LocalState};
+use super::turns::{Start, Turns, Weight};
 use files::FromFiles;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,15 +41,23 @@ pub(super) struct Core {
     state: LocalState,
     machines: BTreeMap<CheckId, Machine>,
     timers: Timers<Timer>,
+    turns: Turns,
+    followers: Followers,
+    /// Spreads first runs, so that checks registered together do not run together.
+    random: SmallRng,
     pending: Pending,
     generation: u64,
     files: FromFiles,
 }
 
 impl Core {
-    pub(super) fn new(limits: Limits, server: bool) -> Self {
+    /// Nothing yet. `seed` decides when in its interval each check runs for the first time.
+    pub(super) fn new(limits: Limits, server: bool, node: NodeName, seed: u64) -> Self {
         let pending = Pending::new(limits.services_max + limits.checks_max);
         Self {
+            turns: Turns::new(limits.checks_max),
+            followers: Followers::new(node),
+            random: SmallRng::seed_from_u64(seed),
             limits,
             server,
             state: LocalState::default(),
@@ -103,6 +115,7 @@ impl Core {
         for (check_id, check) in checks {
             self.put_check(now, check_id, check, Some(&service));
         }
+        self.stir(now, Some(&id));
         self.mark_service(id);
         Ok(())
     }
@@ -212,6 +225,46 @@ impl Core {
         }
     }
 
+    /// Whether runs wait for their start.
+    pub(super) fn has_turns(&self, weight: Weight) -> bool {
+        self.turns.has(weight)
+    }
+
+    /// Takes the run that is to start next.
+    pub(super) fn take_turn(&mut self, weight: Weight) -> Option<Start> {
+        let turn = self.turns.pop(weight)?;
+        let definition = Arc::clone(&self.state.check(&turn.id)?.definition);
+        let octets_max = definition
+            .limits(self.limits.output_octets_max)
+            .output_octets_max;
+        Some(Start {
+            turn,
+            definition,
+            octets_max,
+        })
+    }
+
+    /// Takes in what became of a run; `None` if it had no result. A run that is no longer waited for
+    /// changes nothing.
+    pub(super) fn end_run(
+        &mut self,
+        now: Instant,
+        id: &CheckId,
+        number: u64,
+        report: Option<Report>,
+    ) {
+        let machine = self.machines.get_mut(id);
+        let Some(machine) = machine.filter(|_| self.turns.end(id, number)) else {
+            return;
+        };
+        let actions = machine.handle(now, report.map_or(Input::Abandoned, Input::Finished));
+        self.wind(id);
+        if let Some(report) = actions.report {
+            self.log(id, report.status);
+            self.show(now, id, report);
+        }
+    }
+
     /// Whether only the output of a check is known to differ, and its time has not come.
     pub(super) fn output_waits(&self, id: &CheckId) -> bool {
         self.timers.contains(&Timer::Output(id.clone()))
@@ -238,13 +291,44 @@ impl Core {
             .check(id)
             .filter(|_| actions.reap)
             .and_then(|local| local.check.service_id.clone());
-        match service {
-            Some(service) => {
-                tracing::info!(%service, check = %id, "critical for too long, deregistering the service");
-                // Its checks go with it, so this cannot come twice; an unknown service has none.
-                drop(self.deregister_service(&service));
+        if let Some(service) = service {
+            tracing::info!(%service, check = %id, "critical for too long, deregistering the service");
+            // Its checks go with it, so this cannot come twice; an unknown service has none.
+            drop(self.deregister_service(&service));
+            return;
+        }
+        if let Some(due) = actions.run {
+            self.queue(now, id, due);
+        }
+        self.wind(id);
+    }
+
+    fn queue(&mut self, now: Instant, id: &CheckId, due: Instant) {
+        let Some(local) = self.state.check(id) else {
+            return;
+        };
+        let weight = if local.definition.mechanism.is_heavy() {
+            Weight::Heavy
+        } else {
+            Weight::Light
+        };
+        if !self.turns.push(id, weight, due)
+            && let Some(machine) = self.machines.get_mut(id)
+        {
+            machine.handle(now, Input::Abandoned);
+        }
+    }
+
+    fn log(&self, id: &CheckId, status: Status) {
+        let before = self.state.check(id).map(|local| local.check.status);
+        if before == Some(status) {
+            return;
+        }
+        match status {
+            Status::Critical => tracing::warn!(check = %id, "check is now critical"),
+            Status::Warning | Status::Passing => {
+                tracing::info!(check = %id, "check is now {status}");
             }
-            None => self.wind(id),
         }
     }
 
@@ -311,11 +395,13 @@ impl Core {
     ) {
         let limits = definition.limits(self.limits.output_octets_max);
         let before = self.state.check(&id);
-        let is_new = before.is_none_or(|before| *before.definition != definition);
-        if is_new && !definition.mechanism.is_built() {
-            let kind = definition.mechanism.check_type().as_str();
-            tracing::warn!(check = %id, kind, "checks of this type are not run yet: it keeps its status");
+        let before_mechanism = before.map(|before| &before.definition.mechanism);
+        // One that is carried out as before keeps its turns and the run that is in flight.
+        let begins = before_mechanism != Some(&definition.mechanism);
+        if let Some(mechanism) = before_mechanism {
+            self.followers.remove(&id, mechanism);
         }
+        self.followers.add(&id, &definition.mechanism);
         let (status, output) = match before.map(|before| &before.check) {
             Some(before) => (before.status, before.output.clone()),
             None => (
@@ -329,6 +415,9 @@ impl Core {
                 self.machines
                     .insert(id.clone(), Machine::new(now, limits, definition.status)),
             ),
+        }
+        if begins {
+            self.begin(now, &id, &definition.mechanism);
         }
         let check = Check {
             id: id.clone(),
@@ -346,9 +435,35 @@ impl Core {
             service_tags: service.map_or_else(|| [].into(), |service| Arc::clone(&service.tags)),
             definition: Arc::new(definition),
         };
+        let owner = local.check.service_id.clone();
         self.state.put_check(Arc::new(local));
         self.wind(&id);
+        self.stir(now, owner.as_ref());
         self.mark_check(id);
+    }
+
+    /// Lets a check run for the first time somewhere within its interval; an alias, which only
+    /// looks, at once.
+    fn begin(&mut self, now: Instant, id: &CheckId, mechanism: &Mechanism) {
+        self.turns.cancel(id);
+        let interval = mechanism.interval().unwrap_or_default();
+        let delay = match mechanism {
+            Mechanism::Alias { .. } => Duration::ZERO,
+            _ => interval.mul_f64(self.random.random()),
+        };
+        if let Some(machine) = self.machines.get_mut(id) {
+            machine.begin(now, delay);
+        }
+    }
+
+    /// Lets the aliases look again that follow `service`, or the node.
+    fn stir(&mut self, now: Instant, service: Option<&ServiceId>) {
+        for id in self.followers.of(service) {
+            if let Some(machine) = self.machines.get_mut(&id) {
+                machine.hurry(now);
+                self.wind(&id);
+            }
+        }
     }
 
     /// Shows a result here at once. The catalog learns of another status at once, of another
@@ -361,10 +476,9 @@ impl Core {
         if !status_differs && before.output == report.output {
             return;
         }
-        if let Some(local) = self.state.checks.get_mut(id) {
-            let check = &mut Arc::make_mut(local).check;
-            (check.status, check.output) = (report.status, report.output);
-        }
+        let owner = before.service_id.clone();
+        self.state.put_report(id, report);
+        self.stir(now, owner.as_ref());
         let delay = self.limits.check_update_interval;
         if status_differs || delay == Duration::ZERO {
             self.mark_check(id.clone());
@@ -393,8 +507,12 @@ impl Core {
     }
 
     fn remove_check(&mut self, id: &CheckId) {
+        if let Some(local) = self.state.check(id) {
+            self.followers.remove(id, &local.definition.mechanism);
+        }
         self.state.remove_check(id);
         self.machines.remove(id);
+        self.turns.cancel(id);
         self.timers.set(&Timer::Machine(id.clone()), None);
     }
 

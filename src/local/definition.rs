@@ -75,6 +75,10 @@ impl CheckDefinition {
             output_octets_max: self
                 .output_octets_max
                 .map_or(output_octets_max, |own| own.min(output_octets_max)),
+            interval: self.mechanism.interval(),
+            success_before_passing: self.success_before_passing,
+            failures_before_warning: self.failures_before_warning,
+            failures_before_critical: self.failures_before_critical,
         }
     }
 }

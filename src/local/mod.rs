@@ -1,8 +1,8 @@
 //! The services and checks of this node.
 //!
-//! Owns what was registered at this agent, over HTTP or by configuration files, runs the one timer of all its checks, and brings the
-//! catalog in line (`sync`). Registrations live in memory: `LocalState` is what a later file
-//! would keep. The catalog is changed through `directory` alone.
+//! Owns what was registered at this agent, over HTTP or by configuration files, runs the one timer of
+//! all its checks, starts their runs (`runs`) within the bounds of [`Limits`], and brings the catalog
+//! in line (`sync`). Registrations live in memory: `LocalState` is what a later file would keep. The catalog is changed through `directory` alone.
 //!
 //! **Invariant**: a refused registration changes nothing.
 //! **Invariant**: no lock is held across an await, and readers take none: they load the newest
@@ -15,24 +15,31 @@ mod definition;
 mod draft;
 mod error;
 mod files;
+mod followers;
 mod node;
 mod pending;
+mod probe;
+mod runs;
 mod state;
 mod sync;
+mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use rand::RngExt;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::clock;
 use crate::directory::Directory;
+use crate::health::{Runner, RunnerConfig};
 use crate::metrics::Metrics;
 use crate::task::Tasks;
-use crate::types::{CheckId, Meta, Node, NodeName, ServiceId};
+use crate::types::{CheckId, Meta, Node, NodeName, ServiceId, Status};
 
 use self::core::Core;
 pub use self::definition::{CheckDefinition, ServiceDefinition};
@@ -41,6 +48,7 @@ pub use self::error::{MaintenanceError, RegisterError, ReportError, UnknownCheck
 pub use self::files::{FileDefinitions, FilesError, Placed};
 pub use self::node::node_entry;
 pub use self::state::{Health, LocalCheck, LocalState};
+use self::turns::Weight;
 pub use crate::health::{Mechanism, MechanismError, Report, Settings};
 
 /// What the agent registers and how much it may.
@@ -70,6 +78,13 @@ pub struct Limits {
     pub check_update_interval: Duration,
     /// Whether checks may start programs. Default false (`enable_script_checks`).
     pub enable_script_checks: bool,
+    /// Whether checks from this agent's own files may start programs, where others may not. Default
+    /// false (`enable_local_script_checks`).
+    pub enable_local_script_checks: bool,
+    /// Most runs of checks in flight. Default 512.
+    pub runs_max: usize,
+    /// Most of those that start programs. Default 64.
+    pub programs_max: usize,
 }
 
 impl Default for Limits {
@@ -80,6 +95,9 @@ impl Default for Limits {
             output_octets_max: 4_096,
             check_update_interval: Duration::from_secs(300),
             enable_script_checks: false,
+            enable_local_script_checks: false,
+            runs_max: 512,
+            programs_max: 64,
         }
     }
 }
@@ -112,8 +130,8 @@ impl Default for SyncConfig {
 /// Why the part cannot start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// A duration that must not be zero is.
-    #[error("{what} is zero, it must be longer")]
+    /// A duration or number that must not be zero is.
+    #[error("{what} is zero, it must be more")]
     Zero {
         /// The setting.
         what: &'static str,
@@ -135,6 +153,8 @@ struct Shared {
     acknowledge_wait: Duration,
     sync_wake: Notify,
     timer_wake: Notify,
+    light_wake: Notify,
+    heavy_wake: Notify,
     /// Generation up to which the catalog was told.
     synced: watch::Sender<u64>,
     /// Counts changes of services.
@@ -148,6 +168,7 @@ struct Gauges {
     services: Gauge,
     checks: Gauge,
     pending: Gauge,
+    by_status: Family<[(&'static str, &'static str); 1], Gauge>,
 }
 
 impl Gauges {
@@ -156,6 +177,11 @@ impl Gauges {
         Self {
             services: gauge("local_services", "Services registered at this agent"),
             checks: gauge("local_checks", "Checks registered at this agent"),
+            by_status: metrics.register(
+                "local_checks_by_status",
+                "Checks registered at this agent, by status",
+                Family::default(),
+            ),
             pending: gauge(
                 "local_sync_pending",
                 "Entries that the catalog has yet to be told",
@@ -169,6 +195,10 @@ impl Gauges {
         };
         set(&self.services, core.state().services.len());
         set(&self.checks, core.state().checks.len());
+        for status in [Status::Passing, Status::Warning, Status::Critical] {
+            let gauge = self.by_status.get_or_create(&[("status", status.as_str())]);
+            set(&gauge, core.state().count(status));
+        }
         set(&self.pending, core.pending().len());
     }
 }
@@ -183,6 +213,17 @@ pub fn start(
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Result<Local, StartError> {
+    for (what, count) in [
+        ("most runs of checks in flight", config.limits.runs_max),
+        (
+            "most programs of checks in flight",
+            config.limits.programs_max,
+        ),
+    ] {
+        if count == 0 {
+            return Err(StartError::Zero { what });
+        }
+    }
     for (what, duration) in [
         (
             "interval of comparisons with the catalog",
@@ -196,17 +237,32 @@ pub fn start(
         }
     }
     let shared = Arc::new(Shared {
-        core: Mutex::new(Core::new(config.limits, config.server)),
+        core: Mutex::new(Core::new(
+            config.limits.clone(),
+            config.server,
+            config.node.name.clone(),
+            rand::rng().random(),
+        )),
         published: ArcSwap::default(),
         node_name: config.node.name.clone(),
         node: ArcSwap::from_pointee(config.node),
         acknowledge_wait: config.sync.acknowledge_wait,
         sync_wake: Notify::new(),
         timer_wake: Notify::new(),
+        light_wake: Notify::new(),
+        heavy_wake: Notify::new(),
         synced: watch::Sender::new(0),
         services_changed: watch::Sender::new(0),
         gauges: Gauges::new(metrics),
     });
+    let runs = runs::Runs {
+        shared: Arc::clone(&shared),
+        directory: directory.clone(),
+        runner: Arc::new(Runner::new(RunnerConfig::default())),
+        tasks: tasks.clone(),
+        counts: runs::Counts::new(metrics),
+    };
+    runs.start(&config.limits);
     let sync = sync::Sync {
         shared: Arc::clone(&shared),
         directory,
@@ -369,6 +425,11 @@ impl Shared {
         if core.next() != next {
             self.timer_wake.notify_one();
         }
+        for weight in [Weight::Light, Weight::Heavy] {
+            if core.has_turns(weight) {
+                self.turn_wake(weight).notify_one();
+            }
+        }
         let told = core.generation();
         drop(core);
         if told == generation {
@@ -376,6 +437,14 @@ impl Shared {
         }
         self.sync_wake.notify_one();
         (result, Some(told))
+    }
+
+    /// Wakes whoever starts the runs of this weight.
+    fn turn_wake(&self, weight: Weight) -> &Notify {
+        match weight {
+            Weight::Light => &self.light_wake,
+            Weight::Heavy => &self.heavy_wake,
+        }
     }
 
     fn publish(&self, core: &mut Core) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
+use crate::health::Report;
 use crate::types::{Check, CheckId, Service, ServiceId, ServiceName, Status};
 
 use super::definition::CheckDefinition;
@@ -15,6 +16,8 @@ pub struct LocalState {
     pub(super) checks: OrdMap<CheckId, Arc<LocalCheck>>,
     /// Ids of the checks by service; those of the node under `None`.
     owned: OrdMap<Option<ServiceId>, OrdSet<CheckId>>,
+    /// Number of checks by status.
+    by_status: [usize; 3],
 }
 
 /// A check with what only its own agent knows.
@@ -87,6 +90,22 @@ impl LocalState {
             .collect()
     }
 
+    /// The checks of the node itself, by id.
+    pub fn node_checks(&self) -> impl Iterator<Item = &Arc<LocalCheck>> {
+        let ids = self.owned.get(&None).into_iter().flatten();
+        ids.filter_map(|id| self.checks.get(id))
+    }
+
+    /// Number of checks with this status.
+    pub fn count(&self, status: Status) -> usize {
+        let [passing, warning, critical] = self.by_status;
+        match status {
+            Status::Passing => passing,
+            Status::Warning => warning,
+            Status::Critical => critical,
+        }
+    }
+
     /// The worst of what the checks of a service and of the node say.
     pub fn health(&self, service: &ServiceId) -> Health {
         self.checks_deciding(service)
@@ -114,19 +133,42 @@ impl LocalState {
             .entry(local.check.service_id.clone())
             .or_default()
             .insert(id.clone());
+        *self.count_mut(local.check.status) += 1;
         self.checks.insert(id, local);
+    }
+
+    /// Shows a result of a check that there is.
+    pub(super) fn put_report(&mut self, id: &CheckId, report: Report) {
+        let Some(local) = self.checks.get_mut(id) else {
+            return;
+        };
+        let check = &mut Arc::make_mut(local).check;
+        let before = std::mem::replace(&mut check.status, report.status);
+        check.output = report.output;
+        *self.count_mut(before) -= 1;
+        *self.count_mut(report.status) += 1;
     }
 
     pub(super) fn remove_check(&mut self, id: &CheckId) {
         let Some(local) = self.checks.remove(id) else {
             return;
         };
+        *self.count_mut(local.check.status) -= 1;
         let owner = &local.check.service_id;
         if let Some(own) = self.owned.get_mut(owner) {
             own.remove(id);
             if own.is_empty() {
                 self.owned.remove(owner);
             }
+        }
+    }
+
+    fn count_mut(&mut self, status: Status) -> &mut usize {
+        let [passing, warning, critical] = &mut self.by_status;
+        match status {
+            Status::Passing => passing,
+            Status::Warning => warning,
+            Status::Critical => critical,
         }
     }
 }

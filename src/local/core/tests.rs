@@ -25,7 +25,7 @@ impl Fixture {
 
     fn with(limits: Limits) -> Self {
         Self {
-            core: Core::new(limits, true),
+            core: Core::new(limits, true, "n1".parse().unwrap(), 7),
             now: clock::now(),
         }
     }

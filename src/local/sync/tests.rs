@@ -376,7 +376,7 @@ async fn a_registration_stands_though_nobody_takes_writes() {
 
 #[test]
 fn a_service_and_its_checks_form_one_registration() {
-    let mut core = crate::local::core::Core::new(Limits::default(), true);
+    let mut core = crate::local::core::Core::new(Limits::default(), true, "n1".parse().unwrap(), 7);
     let definition = ServiceDefinition {
         service: service("web", "web"),
         checks: vec![ttl("", 10), ttl("", 10)],
