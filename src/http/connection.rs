@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// How long a request is served on for a client that sends nothing more: it may have closed its half
 /// only (`shutdown`), and must learn what became of its write; or it may be gone.
-const HALF_CLOSED: Duration = Duration::from_secs(10);
+const HALF_CLOSED: Duration = Duration::from_secs(5);
 
 /// What a client gets whose header did not come in time (RFC 9110 §15.5.9).
 const HEADER_LATE: &[u8] =
@@ -412,7 +412,7 @@ mod tests {
         let serving = phase.serve();
         phase.received();
         client.shutdown().await.unwrap();
-        let early = tokio::time::timeout(Duration::from_secs(9), server.read(&mut octet)).await;
+        let early = tokio::time::timeout(Duration::from_secs(4), server.read(&mut octet)).await;
         assert!(
             early.is_err(),
             "the end is kept back while a request is served"
@@ -427,7 +427,7 @@ mod tests {
         client.shutdown().await.unwrap();
         let begin = clock::now();
         assert_eq!(server.read(&mut octet).await.unwrap(), 0);
-        assert_eq!(begin.elapsed().as_secs(), 10);
+        assert_eq!(begin.elapsed().as_secs(), 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -258,7 +258,7 @@ fn srv_to_a_node_with_a_host_name_brings_what_that_leads_to() {
     assert_eq!(answer.additionals(), chain);
     // With metadata, too.
     world.node_with("n3", "n2.node.consul", |node| {
-        node.meta = meta(&[("k", "v")])
+        node.meta = meta(&[("k", "v")]);
     });
     let answer = world.ask(&ask("a.service.consul", "SRV"));
     let all = [chain[0], chain[1], "n3.node.dc1.consul. TXT k=v"];
