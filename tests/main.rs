@@ -11,6 +11,7 @@ mod cli;
 mod dig;
 mod dns;
 mod filters;
+mod health;
 mod http;
 mod http_limits;
 mod python;

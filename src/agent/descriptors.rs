@@ -3,7 +3,7 @@
 //! Each side of the agent keeps its part: clients of HTTP, however many, take nothing that DNS or
 //! the checks need.
 
-use crate::{dns, http};
+use crate::{dns, http, local};
 
 /// Lifts the soft limit of open descriptors to the hard one. The limit that holds then; `None`
 /// where there is none or none is known.
@@ -19,10 +19,17 @@ pub(super) fn raise() -> Option<usize> {
     None
 }
 
-/// Of `limit` descriptors, half are for connections over HTTP and an eighth for those over DNS, if
-/// those may be so many at all; the rest is for everything else.
-pub(super) fn share(limit: usize, http: &mut http::Config, dns: Option<&mut dns::Config>) {
+/// Of `limit` descriptors, half are for connections over HTTP, an eighth for those over DNS, and an
+/// eighth for runs of checks (most have one, programs two), if those may be so many at all; the rest
+/// is for everything else.
+pub(super) fn share(
+    limit: usize,
+    http: &mut http::Config,
+    dns: Option<&mut dns::Config>,
+    checks: &mut local::Limits,
+) {
     http.connections_max = http.connections_max.min(limit / 2);
+    checks.runs_max = checks.runs_max.min((limit / 8).max(1));
     if let Some(dns) = dns {
         dns.tcp.connections_max = dns.tcp.connections_max.min(limit / 8);
     }
@@ -35,14 +42,18 @@ mod tests {
     #[test]
     fn connections_leave_room_for_the_rest() {
         let (mut http, mut dns) = (http::Config::default(), dns::Config::default());
-        share(1_024, &mut http, Some(&mut dns));
+        let mut checks = local::Limits::default();
+        share(1_024, &mut http, Some(&mut dns), &mut checks);
         assert_eq!((http.connections_max, dns.tcp.connections_max), (512, 128));
+        assert_eq!(checks.runs_max, 128);
     }
 
     #[test]
     fn a_high_limit_leaves_the_bounds_as_they_are() {
         let (mut http, mut dns) = (http::Config::default(), dns::Config::default());
-        share(1_048_576, &mut http, Some(&mut dns));
+        let mut checks = local::Limits::default();
+        share(1_048_576, &mut http, Some(&mut dns), &mut checks);
+        assert_eq!(checks.runs_max, local::Limits::default().runs_max);
         assert_eq!(
             http.connections_max,
             http::Config::default().connections_max

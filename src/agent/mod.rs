@@ -188,8 +188,9 @@ async fn start_parts(
 ) -> Result<Handles, StartError> {
     let metrics = Metrics::new();
     let (mut front, mut listen) = (config.http.clone(), config.dns.clone());
+    let mut own = config.local.clone();
     if let Some(limit) = descriptors::raise() {
-        descriptors::share(limit, &mut front, listen.as_mut());
+        descriptors::share(limit, &mut front, listen.as_mut(), &mut own.limits);
     }
     process::show(&metrics);
     let (writer, reader) = catalog::open_server();
@@ -199,7 +200,6 @@ async fn start_parts(
     let directory = Directory::new(config.directory.clone(), reader.clone(), proposer.clone());
     let reconciled = config.reconcile.clone();
     reconcile::start(reconciled, reader.clone(), proposer, &layers.middle);
-    let own = config.local.clone();
     let local = local::start(own, directory.clone(), &metrics, &layers.middle)?;
     if !config.definitions.is_empty() {
         let limits = config.local.limits.clone();

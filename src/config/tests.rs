@@ -108,7 +108,8 @@ fn every_key_reaches_its_part() {
             "tcp_connections_max": 17, "udp_answer_limit": 5, "udp_response_max": 4096,
             "workers": 2
         },
-        "domain": "Example.", "leave_on_terminate": true, "skip_leave_on_interrupt": false,
+        "domain": "Example.", "enable_local_script_checks": true, "enable_script_checks": true,
+        "leave_on_terminate": true, "skip_leave_on_interrupt": false,
         "limits": {"http_max_conns_per_client": 21}, "log_json": true, "log_level": "warn",
         "node_id": "11111111-2222-3333-4444-555555555555", "node_meta": {"rack": "7"},
         "node_name": "n1", "pid_file": "/p",
@@ -139,6 +140,8 @@ fn every_key_reaches_its_part() {
         config.local.limits.check_update_interval,
         Duration::from_secs(420)
     );
+    let limits = &config.local.limits;
+    assert!(limits.enable_local_script_checks && limits.enable_script_checks);
     assert_eq!(config.http.client_connections_max, 21);
     let dns = config.dns.unwrap();
     assert_eq!(

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use crate::health::{Input, Machine, Mechanism, Report, Timers};
@@ -15,6 +15,7 @@ use crate::types::{
 };
 
 mod files;
+mod runs;
 
 use super::Limits;
 use super::definition::{self, CheckDefinition, ServiceDefinition};
@@ -22,7 +23,7 @@ use super::error::{MaintenanceError, RegisterError, ReportError, UnknownCheck, U
 use super::followers::Followers;
 use super::pending::Pending;
 use super::state::{LocalCheck, LocalState};
-use super::turns::{Start, Turns, Weight};
+use super::turns::Turns;
 use files::FromFiles;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -225,46 +226,6 @@ impl Core {
         }
     }
 
-    /// Whether runs wait for their start.
-    pub(super) fn has_turns(&self, weight: Weight) -> bool {
-        self.turns.has(weight)
-    }
-
-    /// Takes the run that is to start next.
-    pub(super) fn take_turn(&mut self, weight: Weight) -> Option<Start> {
-        let turn = self.turns.pop(weight)?;
-        let definition = Arc::clone(&self.state.check(&turn.id)?.definition);
-        let octets_max = definition
-            .limits(self.limits.output_octets_max)
-            .output_octets_max;
-        Some(Start {
-            turn,
-            definition,
-            octets_max,
-        })
-    }
-
-    /// Takes in what became of a run; `None` if it had no result. A run that is no longer waited for
-    /// changes nothing.
-    pub(super) fn end_run(
-        &mut self,
-        now: Instant,
-        id: &CheckId,
-        number: u64,
-        report: Option<Report>,
-    ) {
-        let machine = self.machines.get_mut(id);
-        let Some(machine) = machine.filter(|_| self.turns.end(id, number)) else {
-            return;
-        };
-        let actions = machine.handle(now, report.map_or(Input::Abandoned, Input::Finished));
-        self.wind(id);
-        if let Some(report) = actions.report {
-            self.log(id, report.status);
-            self.show(now, id, report);
-        }
-    }
-
     /// Whether only the output of a check is known to differ, and its time has not come.
     pub(super) fn output_waits(&self, id: &CheckId) -> bool {
         self.timers.contains(&Timer::Output(id.clone()))
@@ -301,35 +262,6 @@ impl Core {
             self.queue(now, id, due);
         }
         self.wind(id);
-    }
-
-    fn queue(&mut self, now: Instant, id: &CheckId, due: Instant) {
-        let Some(local) = self.state.check(id) else {
-            return;
-        };
-        let weight = if local.definition.mechanism.is_heavy() {
-            Weight::Heavy
-        } else {
-            Weight::Light
-        };
-        if !self.turns.push(id, weight, due)
-            && let Some(machine) = self.machines.get_mut(id)
-        {
-            machine.handle(now, Input::Abandoned);
-        }
-    }
-
-    fn log(&self, id: &CheckId, status: Status) {
-        let before = self.state.check(id).map(|local| local.check.status);
-        if before == Some(status) {
-            return;
-        }
-        match status {
-            Status::Critical => tracing::warn!(check = %id, "check is now critical"),
-            Status::Warning | Status::Passing => {
-                tracing::info!(check = %id, "check is now {status}");
-            }
-        }
     }
 
     fn admit_service(&self, service: &Service) -> Result<(), RegisterError> {
@@ -435,35 +367,10 @@ impl Core {
             service_tags: service.map_or_else(|| [].into(), |service| Arc::clone(&service.tags)),
             definition: Arc::new(definition),
         };
-        let owner = local.check.service_id.clone();
         self.state.put_check(Arc::new(local));
         self.wind(&id);
-        self.stir(now, owner.as_ref());
+        self.stir_about(now, &id);
         self.mark_check(id);
-    }
-
-    /// Lets a check run for the first time somewhere within its interval; an alias, which only
-    /// looks, at once.
-    fn begin(&mut self, now: Instant, id: &CheckId, mechanism: &Mechanism) {
-        self.turns.cancel(id);
-        let interval = mechanism.interval().unwrap_or_default();
-        let delay = match mechanism {
-            Mechanism::Alias { .. } => Duration::ZERO,
-            _ => interval.mul_f64(self.random.random()),
-        };
-        if let Some(machine) = self.machines.get_mut(id) {
-            machine.begin(now, delay);
-        }
-    }
-
-    /// Lets the aliases look again that follow `service`, or the node.
-    fn stir(&mut self, now: Instant, service: Option<&ServiceId>) {
-        for id in self.followers.of(service) {
-            if let Some(machine) = self.machines.get_mut(&id) {
-                machine.hurry(now);
-                self.wind(&id);
-            }
-        }
     }
 
     /// Shows a result here at once. The catalog learns of another status at once, of another
@@ -476,9 +383,8 @@ impl Core {
         if !status_differs && before.output == report.output {
             return;
         }
-        let owner = before.service_id.clone();
         self.state.put_report(id, report);
-        self.stir(now, owner.as_ref());
+        self.stir_about(now, id);
         let delay = self.limits.check_update_interval;
         if status_differs || delay == Duration::ZERO {
             self.mark_check(id.clone());

@@ -5,6 +5,7 @@ pub(crate) mod directory;
 pub(crate) mod http;
 pub(crate) mod node;
 pub(crate) mod parts;
+pub(crate) mod peers;
 
 use std::time::Duration;
 

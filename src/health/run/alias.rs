@@ -1,9 +1,10 @@
 //! Alias: as healthy as a service or node that it follows.
 
-use super::{Deadline, critical, passing, report};
+use std::time::Duration;
+
+use super::{Deadline, critical, passing, report, text};
 use crate::health::Report;
 use crate::types::Status;
-use std::time::Duration;
 
 /// Longest time for one look.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
@@ -42,18 +43,24 @@ pub struct FollowedCheck {
     pub output: Box<str>,
 }
 
-pub(super) async fn run(probe: &impl Probe, node: &str, service: &str) -> Report {
+pub(super) async fn run(
+    probe: &impl Probe,
+    node: &str,
+    service: &str,
+    octets_max: usize,
+) -> Report {
     let late = |limit| format!("no answer about what is followed within {limit:?}");
     let deadline = Deadline::after(LOOK_LIMIT);
     match deadline.or_late(probe.look(node, service), late).await {
-        Ok(Followed::Known(checks)) => worst(&checks),
+        Ok(Followed::Known(checks)) => worst(&checks, octets_max),
         Ok(Followed::Unknown(what)) => critical(what),
         Err(problem) => critical(problem),
     }
 }
 
-/// What the worst check says; of several, the first.
-fn worst(checks: &[FollowedCheck]) -> Report {
+/// What the worst check says; of several, the first. Aliases that follow each other quote each
+/// other, which ends where the output does.
+fn worst(checks: &[FollowedCheck], octets_max: usize) -> Report {
     let failing = checks
         .iter()
         .rev()
@@ -62,10 +69,8 @@ fn worst(checks: &[FollowedCheck]) -> Report {
     match failing {
         Some(check) => {
             let (name, output) = (&check.name, &check.output);
-            report(
-                check.status,
-                format!("Aliased check {name:?} failing: {output}"),
-            )
+            let said = format!("Aliased check {name:?} failing: {output}");
+            report(check.status, text(said.as_bytes(), octets_max))
         }
         None if checks.is_empty() => passing("No checks found."),
         None => passing("All checks passing."),
@@ -94,7 +99,7 @@ mod tests {
             check("d", bad),
         ];
         let said = |checks: &[FollowedCheck]| {
-            let report = worst(checks);
+            let report = worst(checks, 4_096);
             format!("{} {}", report.status, report.output)
         };
         assert_eq!(said(&checks), "critical Aliased check \"c\" failing: out");
@@ -104,5 +109,22 @@ mod tests {
         );
         assert_eq!(said(&checks[..1]), "passing All checks passing.");
         assert_eq!(said(&[]), "passing No checks found.");
+    }
+    #[test]
+    fn aliases_that_follow_each_other_come_to_an_end() {
+        let mut output = Box::<str>::default();
+        for _ in 0..1_000 {
+            let quoted = FollowedCheck {
+                output: output.clone(),
+                ..check("a", Status::Critical)
+            };
+            output = worst(&[quoted], 4_096).output;
+        }
+        let quoted = FollowedCheck {
+            output: output.clone(),
+            ..check("a", Status::Critical)
+        };
+        assert_eq!(worst(&[quoted], 4_096).output, output);
+        assert_eq!(output.len(), 4_096);
     }
 }

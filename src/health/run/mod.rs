@@ -173,7 +173,9 @@ impl Runner {
                 };
                 docker::run(exec, Deadline::after(schedule.timeout), octets_max).await
             }
-            Mechanism::Alias { node, service } => alias::run(probe, node, service).await,
+            Mechanism::Alias { node, service } => {
+                alias::run(probe, node, service, octets_max).await
+            }
             Mechanism::Ttl(_) | Mechanism::Maintenance => critical("this check does not run"),
         }
     }

@@ -108,6 +108,21 @@ fn snake_case_is_taken_where_the_reference_does() {
 }
 
 #[test]
+fn a_ping_uses_tls_unless_told_otherwise_and_grpc_only_if_told() {
+    let tls = |fields: &str| {
+        let body = format!(r#"{{"name":"a","interval":"1s",{fields}}}"#);
+        match check(&body).unwrap().mechanism {
+            Mechanism::H2Ping { tls, .. } | Mechanism::Grpc { tls, .. } => tls,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(tls(r#""h2ping":"a:1""#));
+    assert!(!tls(r#""h2ping":"a:1","h2pingusetls":false"#));
+    assert!(!tls(r#""grpc":"a:1""#));
+    assert!(tls(r#""grpc":"a:1","grpcusetls":true"#));
+}
+
+#[test]
 fn empty_checks_are_no_checks() {
     let definition =
         service(r#"{"Name":"a","Check":{},"Checks":[{},null,{"Name":null}]}"#).unwrap();

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+mod turns;
+
 use super::*;
 use crate::clock;
 use crate::local::definition::tests::{service, ttl};
