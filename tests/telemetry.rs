@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tracing::Level;
 
-use super::cli::{Running, program};
+use super::cli::agent::Running;
+use super::cli::program;
 use super::support::agent::TestAgent;
 use super::support::http::{Connection, Reply, get, put, request};
 use super::support::parts::{self, Parts};

@@ -144,19 +144,27 @@ fn find<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
 }
 
 /// Whether a flag may stand without a value: declared with `num_args = 0..=1`.
-fn is_boolean(argument: &Arg) -> bool {
+pub(super) fn is_boolean(argument: &Arg) -> bool {
     argument
         .get_num_args()
         .is_some_and(|range| range.min_values() == 0)
 }
 
 fn boolean(flag: &str, value: Option<&str>) -> Result<bool, String> {
-    match value {
-        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some(value) => Err(format!(
-            "invalid boolean value {value:?} for -{flag}: it is neither true nor false"
-        )),
+    let Some(value) = value else {
+        return Ok(true);
+    };
+    truth(value).ok_or_else(|| {
+        format!("invalid boolean value {value:?} for -{flag}: it is neither true nor false")
+    })
+}
+
+/// A truth value in the spellings that Go takes.
+pub(super) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -172,18 +180,32 @@ fn complaint(error: &clap::Error) -> String {
                 text(ContextKind::InvalidArg),
                 text(ContextKind::InvalidValue),
             );
-            let flag = flag.split(['=', ' ']).next().unwrap_or_default();
-            let flag = strip_dashes(flag).unwrap_or_default();
+            let name = flag.split(['=', ' ']).next().unwrap_or_default();
+            let what = match strip_dashes(name) {
+                Some(name) => format!("flag -{name}"),
+                None => name.trim_matches(['[', ']', '<', '>', '.']).to_lowercase(),
+            };
             let reason = std::error::Error::source(error)
                 .map(|source| format!(": {source}"))
+                .or_else(|| expected(error))
                 .unwrap_or_default();
-            format!("invalid value {value:?} for flag -{flag}{reason}")
+            format!("invalid value {value:?} for {what}{reason}")
         }
         ErrorKind::UnknownArgument | ErrorKind::TooManyValues => {
             format!("unexpected argument {:?}", text(ContextKind::InvalidArg))
         }
         ErrorKind::MissingRequiredArgument => "an argument is missing".to_owned(),
         _ => error.kind().to_string(),
+    }
+}
+
+/// The values that would do, where there are only so many.
+fn expected(error: &clap::Error) -> Option<String> {
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) if !values.is_empty() => {
+            Some(format!(": expected one of {}", values.join(", ")))
+        }
+        _ => None,
     }
 }
 

@@ -1,96 +1,30 @@
-//! HTTP client of the own API: one request, one connection, everything bounded.
+//! HTTP client of the own API, over TCP, TLS or a Unix socket: one request, one connection,
+//! everything bounded but the length of a stream that is read as it comes.
 
 use std::fmt;
 use std::io;
-use std::str::FromStr;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, StatusCode};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+pub use super::address::{HttpAddress, HttpAddressError};
+use super::tls::TlsClient;
 
 /// Longest body of an answer, in octets.
 const BODY_OCTETS_MAX: usize = 256 * 1024 * 1024;
-/// Port of `http://host` without one (RFC 9110 §4.2.1).
-const HTTP_PORT: u16 = 80;
-
-/// Host and port of an agent's HTTP interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpAddress {
-    /// Host name or IP address; IPv6 without brackets.
-    host: String,
-    port: u16,
-}
-
-/// Why a text is no address of an HTTP interface. Nothing was sent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HttpAddressError {
-    /// A scheme that the client does not speak yet.
-    #[error("address {text:?}: {scheme} is not supported yet")]
-    Scheme {
-        /// The text that was refused.
-        text: String,
-        /// The scheme.
-        scheme: &'static str,
-    },
-    /// Not host and port.
-    #[error("address {text:?} is not of the form host:port or http://host:port")]
-    Invalid {
-        /// The text that was refused.
-        text: String,
-    },
-}
-
-impl FromStr for HttpAddress {
-    type Err = HttpAddressError;
-
-    fn from_str(text: &str) -> Result<Self, HttpAddressError> {
-        for (prefix, scheme) in [("https://", "HTTPS"), ("unix://", "a Unix socket")] {
-            if text.starts_with(prefix) {
-                let text = text.to_owned();
-                return Err(HttpAddressError::Scheme { text, scheme });
-            }
-        }
-        let invalid = || HttpAddressError::Invalid {
-            text: text.to_owned(),
-        };
-        let bare = text.strip_prefix("http://").unwrap_or(text);
-        let bare = bare.strip_suffix('/').unwrap_or(bare);
-        let (host, port) = match bare.rsplit_once(':') {
-            Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-                (host, port.parse().map_err(|_| invalid())?)
-            }
-            _ => (bare, HTTP_PORT),
-        };
-        let host = host
-            .strip_prefix('[')
-            .and_then(|inner| inner.strip_suffix(']'))
-            .unwrap_or(host);
-        let allowed = |letter: char| {
-            letter.is_ascii_alphanumeric() || matches!(letter, '.' | ':' | '-' | '_' | '%')
-        };
-        if host.is_empty() || !host.chars().all(allowed) {
-            return Err(invalid());
-        }
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-        })
-    }
-}
-
-impl fmt::Display for HttpAddress {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(formatter, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(formatter, "{}:{}", self.host, self.port)
-        }
-    }
-}
+/// How much of a refusal to an endless read is kept, in octets.
+const REASON_OCTETS_MAX: usize = 64 * 1024;
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -114,13 +48,22 @@ impl HttpAnswer {
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// The address cannot be reached; nothing was sent.
-    #[error("{call}: dial tcp {address}: {}", reason(.source))]
+    #[error("{call}: dial {} {address}: {}", .address.network(), reason(.source))]
     Connect {
         /// Method and URL.
         call: Call,
         /// Who was asked.
         address: HttpAddress,
         /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// No TLS with the other side; nothing was sent.
+    #[error("{call}: tls: {source}")]
+    Tls {
+        /// Method and URL.
+        call: Call,
+        /// Which side refused, and why.
         #[source]
         source: io::Error,
     },
@@ -191,11 +134,21 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
+/// What a request travels over.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+type Carrier = TokioIo<Box<dyn Stream>>;
+
 /// Asks one agent.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     address: HttpAddress,
     token: Option<String>,
+    /// User and password as the header carries them.
+    credentials: Option<String>,
+    tls: Option<TlsClient>,
     limit: Duration,
 }
 
@@ -205,8 +158,31 @@ impl HttpClient {
         Self {
             address,
             token,
+            credentials: None,
+            tls: None,
             limit,
         }
+    }
+
+    /// The same client, which speaks TLS this way if its address asks for TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsClient) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The same client, which names itself by user and password (RFC 7617).
+    #[must_use]
+    pub fn with_credentials(mut self, user: &str, password: &str) -> Self {
+        self.credentials = Some(BASE64.encode(format!("{user}:{password}").as_bytes()));
+        self
+    }
+
+    /// The same client with another limit for each request.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// Asks for `path` (with its query) and reads the JSON answer.
@@ -214,10 +190,22 @@ impl HttpClient {
     /// # Errors
     /// [`RequestError`], also for any status but 200.
     pub async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
-        let answer = self.send(Method::GET, path, Bytes::new()).await?;
+        Ok(self.read(path).await?.1)
+    }
+
+    /// As [`HttpClient::get`], with the headers of the answer.
+    ///
+    /// # Errors
+    /// [`RequestError`], also for any status but 200.
+    pub async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<(HeaderMap, T), RequestError> {
+        let answer = accept(self.send(Method::GET, path, Bytes::new()).await?)?;
         let call = self.call(&Method::GET, path);
-        serde_json::from_slice(&accept(answer)?.body)
-            .map_err(|source| RequestError::Json { call, source })
+        let content = serde_json::from_slice(&answer.body)
+            .map_err(|source| RequestError::Json { call, source })?;
+        Ok((answer.headers, content))
     }
 
     /// Sends `body` as JSON to `path`.
@@ -246,58 +234,112 @@ impl HttpClient {
         path: &str,
         body: Bytes,
     ) -> Result<HttpAnswer, RequestError> {
-        let call = self.call(&method, path);
-        match tokio::time::timeout(self.limit, self.exchange(&call, path, body)).await {
-            Ok(result) => result,
-            Err(_) => Err(RequestError::Timeout {
-                call,
-                limit: self.limit,
-            }),
+        let call = &self.call(&method, path);
+        self.within(call, async {
+            let request = self.request(call, path, body)?;
+            let (mut sender, connection) = self.open(call).await?;
+            let exchange = async move {
+                let answer = sender.send_request(request).await;
+                let answer = answer.map_err(|error| broken(call, &error))?;
+                collect(call, answer, BODY_OCTETS_MAX).await
+            };
+            // The exchange drops its sender at its end, and with that the connection ends too. What
+            // breaks the connection also breaks the exchange, which says so.
+            let (answer, _) = tokio::join!(exchange, connection);
+            answer
+        })
+        .await
+    }
+
+    /// Asks for `path` and hands on what comes, as it comes, until the agent ends the answer or
+    /// `each` breaks off. The limit holds until the answer begins; then it may take for ever.
+    ///
+    /// # Errors
+    /// [`RequestError`], also for any status but 200.
+    pub async fn follow(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), RequestError> {
+        let call = self.call(&Method::GET, path);
+        let request = self.request(&call, path, Bytes::new())?;
+        let (mut sender, connection) = self.within(&call, self.open(&call)).await?;
+        let exchange = async {
+            let mut sender = std::pin::pin!(async {
+                let answer = sender.send_request(request).await;
+                answer.map_err(|error| broken(&call, &error))
+            });
+            let mut answer = self.within(&call, sender.as_mut()).await?;
+            if answer.status() != StatusCode::OK {
+                let refusal = collect(&call, answer, REASON_OCTETS_MAX);
+                return Err(refused(&self.within(&call, refusal).await?));
+            }
+            while let Some(frame) = answer.body_mut().frame().await {
+                let frame = frame.map_err(|error| broken(&call, &error))?;
+                if let Some(octets) = frame.data_ref()
+                    && each(octets).is_break()
+                {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        // The connection makes no headway by itself, and need not end before the caller does.
+        tokio::pin!(exchange, connection);
+        tokio::select! {
+            result = &mut exchange => result,
+            _ = &mut connection => exchange.await,
         }
     }
 
-    async fn exchange(
+    /// Waits for one step of a request, no longer than its limit.
+    async fn within<T>(
         &self,
         call: &Call,
-        path: &str,
-        body: Bytes,
-    ) -> Result<HttpAnswer, RequestError> {
-        let request = self.request(call, path, body)?;
-        let target = (self.address.host.as_str(), self.address.port);
-        let stream = TcpStream::connect(target)
-            .await
-            .map_err(|source| RequestError::Connect {
-                call: call.clone(),
-                address: self.address.clone(),
-                source,
-            })?;
-        let failed = |error: &dyn std::error::Error| RequestError::Exchange {
+        step: impl Future<Output = Result<T, RequestError>>,
+    ) -> Result<T, RequestError> {
+        let timeout = || RequestError::Timeout {
             call: call.clone(),
-            reason: explain(error),
+            limit: self.limit,
         };
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let result = tokio::time::timeout(self.limit, step).await;
+        result.unwrap_or_else(|_| Err(timeout()))
+    }
+
+    /// Connects and makes ready to send.
+    async fn open(
+        &self,
+        call: &Call,
+    ) -> Result<(SendRequest<Full<Bytes>>, Connection<Carrier, Full<Bytes>>), RequestError> {
+        let stream = self.connect(call).await?;
+        let opened = http1::handshake(TokioIo::new(stream)).await;
+        opened.map_err(|error| broken(call, &error))
+    }
+
+    async fn connect(&self, call: &Call) -> Result<Box<dyn Stream>, RequestError> {
+        let unreachable = |source| RequestError::Connect {
+            call: call.clone(),
+            address: self.address.clone(),
+            source,
+        };
+        let Some((host, port)) = self.address.host_and_port() else {
+            let path = self.address.socket().unwrap_or("".as_ref());
+            let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+            return Ok(Box::new(stream));
+        };
+        let stream = TcpStream::connect((host, port))
             .await
-            .map_err(|error| failed(&error))?;
-        let exchange = async move {
-            let answer = sender
-                .send_request(request)
-                .await
-                .map_err(|error| failed(&error))?;
-            let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, BODY_OCTETS_MAX)
-                .collect()
-                .await
-                .map_err(|error| failed(error.as_ref()))?;
-            Ok(HttpAnswer {
-                status: parts.status,
-                headers: parts.headers,
-                body: body.to_bytes(),
-            })
+            .map_err(unreachable)?;
+        if !self.address.is_secure() {
+            return Ok(Box::new(stream));
+        }
+        let failed = |source| RequestError::Tls {
+            call: call.clone(),
+            source,
         };
-        // The exchange drops its sender at its end, and with that the connection ends too. What
-        // breaks the connection also breaks the exchange, which says so.
-        let (answer, _) = tokio::join!(exchange, connection);
-        answer
+        let tls = self.tls.as_ref();
+        let tls = tls.ok_or_else(|| failed(io::Error::other("this client has no TLS settings")))?;
+        Ok(Box::new(tls.connect(host, stream).await.map_err(failed)?))
     }
 
     fn request(
@@ -310,13 +352,20 @@ impl HttpClient {
             call: call.clone(),
             reason,
         };
+        let host = match self.address.host_and_port() {
+            Some(_) => self.address.to_string(),
+            None => "localhost".to_owned(),
+        };
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(path)
-            .header(HOST, self.address.to_string())
+            .header(HOST, host)
             .header(USER_AGENT, concat!("herald/", env!("CARGO_PKG_VERSION")));
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(credentials) = &self.credentials {
+            request = request.header(AUTHORIZATION, format!("Basic {credentials}"));
         }
         if let Some(token) = &self.token {
             let value = HeaderValue::from_str(token)
@@ -331,18 +380,45 @@ impl HttpClient {
     fn call(&self, method: &Method, path: &str) -> Call {
         Call {
             method: method.clone(),
-            url: format!("http://{}{path}", self.address),
+            url: self.address.url(path),
         }
+    }
+}
+
+/// An answer with all of its body, which must not be longer than `octets_max`.
+async fn collect(
+    call: &Call,
+    answer: Response<Incoming>,
+    octets_max: usize,
+) -> Result<HttpAnswer, RequestError> {
+    let (parts, body) = answer.into_parts();
+    let body = Limited::new(body, octets_max).collect().await;
+    let body = body.map_err(|error| broken(call, error.as_ref()))?;
+    Ok(HttpAnswer {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.to_bytes(),
+    })
+}
+
+fn broken(call: &Call, error: &dyn std::error::Error) -> RequestError {
+    RequestError::Exchange {
+        call: call.clone(),
+        reason: explain(error),
     }
 }
 
 fn accept(answer: HttpAnswer) -> Result<HttpAnswer, RequestError> {
     match answer.status {
         StatusCode::OK => Ok(answer),
-        status => Err(RequestError::Status {
-            status,
-            text: answer.text(),
-        }),
+        _ => Err(refused(&answer)),
+    }
+}
+
+fn refused(answer: &HttpAnswer) -> RequestError {
+    RequestError::Status {
+        status: answer.status,
+        text: answer.text(),
     }
 }
 
@@ -368,23 +444,6 @@ pub fn encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_read_with_and_without_scheme() {
-        for (text, shown) in [
-            ("127.0.0.1:8500", "127.0.0.1:8500"),
-            ("http://consul.local:80/", "consul.local:80"),
-            ("http://host", "host:80"),
-            ("[::1]:8500", "[::1]:8500"),
-        ] {
-            assert_eq!(text.parse::<HttpAddress>().unwrap().to_string(), shown);
-        }
-        for text in ["", ":8500", "host:port", "a/b:1", "host:70000"] {
-            assert!(text.parse::<HttpAddress>().is_err(), "{text}");
-        }
-        let refused = "https://host:8501".parse::<HttpAddress>().unwrap_err();
-        assert!(refused.to_string().contains("not supported yet"));
-    }
 
     #[tokio::test]
     async fn a_refused_connection_names_method_url_and_address() {

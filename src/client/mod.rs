@@ -1,10 +1,13 @@
-//! Clients of the own interfaces: HTTP for the command line, DNS for the demo and the tests.
+//! Clients of the own interfaces: HTTP (plain, over TLS or a Unix socket) for the
+//! command line, DNS for the demo and the tests.
 //!
 //! Both bound what they read and how long they wait; neither knows about agents or the catalog.
 
+mod address;
 pub mod dig;
 pub mod dns;
 pub mod http;
+pub mod tls;
 
 /// How a DNS question travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,12 @@
 
 pub(crate) mod agent;
 pub(crate) mod directory;
+pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod node;
 pub(crate) mod parts;
 pub(crate) mod peers;
+pub(crate) mod script;
 
 use std::time::Duration;
 
