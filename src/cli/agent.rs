@@ -22,7 +22,7 @@ const RUNTIME_END: Duration = Duration::from_millis(50);
 
 /// Runs an agent until it is interrupted: registration over HTTP, answers over DNS.
 #[derive(Debug, clap::Parser)]
-struct Options {
+pub(super) struct Options {
     /// Address to advertise to others. Default: the one bound to.
     #[arg(long, value_name = "address")]
     advertise: Option<String>,

@@ -108,12 +108,7 @@ fn nodes(arguments: &[String]) -> Result<(), Exit> {
             .iter()
             .map(|near| format!("near={}", encode(near))),
     );
-    parameters.extend(
-        options
-            .filter
-            .iter()
-            .map(|text| format!("filter={}", encode(text))),
-    );
+    parameters.extend(filter_parameter(options.filter.as_ref()));
     let path = match &options.service {
         Some(service) => format!("/v1/catalog/service/{}", encode(service)),
         None => "/v1/catalog/nodes".to_owned(),
@@ -173,6 +168,10 @@ fn meta_parameters(conditions: &[String]) -> anyhow::Result<Vec<String>> {
     conditions.iter().map(parameter).collect()
 }
 
+fn filter_parameter(expression: Option<&String>) -> Option<String> {
+    expression.map(|text| format!("filter={}", encode(text)))
+}
+
 /// Lists the services of a datacenter, or those of one node.
 #[derive(Debug, clap::Parser)]
 struct ServicesOptions {
@@ -180,6 +179,9 @@ struct ServicesOptions {
     connection: Connection,
     #[command(flatten)]
     read: ServerRead,
+    /// Only services for which this filter expression holds.
+    #[arg(long, value_name = "expression")]
+    filter: Option<String>,
     /// Only services on this node.
     #[arg(long, value_name = "node")]
     node: Option<String>,
@@ -210,6 +212,7 @@ fn services(arguments: &[String]) -> Result<(), Exit> {
     let client = options.connection.client()?;
     let mut parameters = options.read.parameters();
     parameters.extend(meta_parameters(&options.node_meta)?);
+    parameters.extend(filter_parameter(options.filter.as_ref()));
     let services: BTreeMap<String, BTreeSet<String>> = match &options.node {
         Some(node) => {
             let path = with_query(&format!("/v1/catalog/node/{}", encode(node)), &parameters);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::interruption::Interruption;
 use super::{Exit, VERSION, flags, print};
 use crate::agent::Agent;
 use crate::client::Transport;
@@ -29,7 +29,7 @@ const INSTANCES: [(&str, &str, u16); 3] = [
 /// Starts an agent on free ports, registers three instances of a service, asks for them over DNS,
 /// and lets one fail.
 #[derive(Debug, clap::Parser)]
-struct Options {
+pub(super) struct Options {
     /// Keep running afterwards and print what to type to try more.
     #[arg(long, num_args = 0..=1, default_value_t = false)]
     stay: bool,
@@ -160,9 +160,7 @@ impl Stage {
 
     async fn keep(&self, http: SocketAddr) -> Result<()> {
         let (ip, port) = (self.dns.ip(), self.dns.port());
-        // Before anybody is told that signals end it.
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interruption = Interruption::listen()?;
         say("The agent keeps running; try, and end it with ^C:");
         print(&format!(
             "dig @{ip} -p {port} hello.service.consul SRV\n\
@@ -171,10 +169,7 @@ impl Stage {
              curl http://{http}/v1/health/service/hello?pretty\n\
              curl -X PUT http://{http}/v1/agent/check/pass/service:hello-1\n"
         ));
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        interruption.wait().await;
         Ok(())
     }
 }

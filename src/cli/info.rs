@@ -11,7 +11,7 @@ use super::{Exit, block_on, flags, print};
 
 /// Shows figures of an agent, in groups.
 #[derive(Debug, clap::Parser)]
-struct Options {
+pub(super) struct Options {
     #[command(flatten)]
     connection: Connection,
 }

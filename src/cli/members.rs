@@ -12,7 +12,7 @@ use crate::client::http::encode;
 
 /// Lists the members of the cluster as an agent sees them.
 #[derive(Debug, clap::Parser)]
-struct Options {
+pub(super) struct Options {
     #[command(flatten)]
     connection: Connection,
     /// List the servers of all datacenters.

@@ -7,17 +7,23 @@
 //! The program behaves the same under any name (`consul` through a link) and always calls itself
 //! herald.
 
+mod absent;
 mod agent;
 mod catalog;
 mod connection;
 mod demo;
 mod flags;
 mod info;
+mod interruption;
+mod keygen;
+mod maint;
 mod members;
+mod monitor;
 mod services;
 mod table;
 mod validate;
 mod version;
+mod watch;
 
 use std::io::Write as _;
 
@@ -51,7 +57,7 @@ struct Command {
     run: fn(&[String]) -> Result<(), Exit>,
 }
 
-const COMMANDS: [Command; 8] = [
+const COMMANDS: [Command; 12] = [
     Command {
         name: "agent",
         about: "Runs an agent: HTTP, DNS, checks",
@@ -73,9 +79,24 @@ const COMMANDS: [Command; 8] = [
         run: info::run,
     },
     Command {
+        name: "keygen",
+        about: "Prints a new key for the encryption of gossip",
+        run: keygen::run,
+    },
+    Command {
+        name: "maint",
+        about: "Takes a node or a service out of service and back",
+        run: maint::run,
+    },
+    Command {
         name: "members",
         about: "Lists the members of the cluster",
         run: members::run,
+    },
+    Command {
+        name: "monitor",
+        about: "Shows the log of an agent as it is written",
+        run: monitor::run,
     },
     Command {
         name: "services",
@@ -92,36 +113,11 @@ const COMMANDS: [Command; 8] = [
         about: "Prints the version",
         run: version::run,
     },
-];
-
-/// Commands of the reference that herald does not have yet.
-const LATER: [&str; 26] = [
-    "acl",
-    "config",
-    "connect",
-    "debug",
-    "event",
-    "exec",
-    "force-leave",
-    "intention",
-    "join",
-    "keygen",
-    "keyring",
-    "kv",
-    "leave",
-    "lock",
-    "login",
-    "logout",
-    "maint",
-    "monitor",
-    "operator",
-    "peering",
-    "reload",
-    "rtt",
-    "snapshot",
-    "tls",
-    "troubleshoot",
-    "watch",
+    Command {
+        name: "watch",
+        about: "Shows a view of the catalog, or runs a program at each change",
+        run: watch::run,
+    },
 ];
 
 /// Runs the command that `arguments` (without the program's name) spell and returns the exit code.
@@ -183,8 +179,8 @@ fn dispatch(arguments: &[String]) -> Result<(), Exit> {
             }),
         };
     }
-    if LATER.contains(&first.as_str()) {
-        return Err(anyhow::anyhow!("The command {first:?} is not supported yet.").into());
+    if let Some(refusal) = absent::refusal(first, rest) {
+        return Err(refusal);
     }
     let known = COMMANDS.iter().find(|command| command.name == first);
     known.map_or(Err(Exit::UnknownCommand), |command| (command.run)(rest))

@@ -55,6 +55,8 @@ struct RegisterOptions {
     /// A further address; may be repeated.
     #[arg(long, value_name = "label=address:port")]
     tagged_address: Vec<String>,
+    /// JSON files with definitions of services.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     files: Vec<String>,
 }
 
@@ -68,6 +70,8 @@ struct DeregisterOptions {
     /// Id of the instance.
     #[arg(long, value_name = "id")]
     id: Option<String>,
+    /// JSON files with definitions of services.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     files: Vec<String>,
 }
 

@@ -7,10 +7,12 @@ use crate::config::{Config, Flags};
 
 /// Checks that an agent would start from these configuration files and directories.
 #[derive(Debug, clap::Parser)]
-struct Options {
+pub(super) struct Options {
     /// Say nothing if all is well.
     #[arg(long, num_args = 0..=1, default_value_t = false)]
     quiet: bool,
+    /// Files and directories to check.
+    #[arg(value_hint = clap::ValueHint::AnyPath)]
     files: Vec<std::path::PathBuf>,
 }
 

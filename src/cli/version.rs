@@ -4,7 +4,7 @@ use super::{Exit, VERSION, flags, print};
 
 /// Prints the version.
 #[derive(Debug, clap::Parser)]
-struct Options {}
+pub(super) struct Options {}
 
 pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
     let Options {} = flags::parse("version", arguments)?;

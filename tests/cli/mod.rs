@@ -2,8 +2,11 @@
 
 pub(crate) mod agent;
 mod connection;
+mod maint;
+mod monitor;
 mod tables;
 mod usage;
+mod watch;
 
 use std::path::Path;
 use std::process::{Output, Stdio};

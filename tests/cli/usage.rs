@@ -73,13 +73,99 @@ async fn flags_must_be_known_and_stand_after_the_command() {
 }
 
 #[tokio::test]
-async fn commands_to_come_say_so() {
-    for name in ["join", "kv", "snapshot", "reload"] {
-        let finished = herald(&[name]).await;
-        assert_eq!(finished.code, 1);
-        assert_eq!(
-            finished.err,
-            format!("The command \"{name}\" is not supported yet.\n")
-        );
+async fn commands_to_come_say_with_what_they_come() {
+    for (name, feature) in [
+        ("event", "user events"),
+        ("force-leave", "the membership protocol"),
+        ("keyring", "the encryption of the membership protocol"),
+        ("leave", "the membership protocol"),
+        ("operator", "replication"),
+        ("rtt", "network coordinates"),
+        ("snapshot", "replication"),
+    ] {
+        let text = format!("The command \"{name}\" is not there yet: it comes with {feature}.\n");
+        herald(&[name, "x"]).await.is(1, "", &text);
     }
+}
+
+#[tokio::test]
+async fn commands_that_are_not_offered_say_why() {
+    for (name, reason) in [
+        ("acl", "herald has no access control lists"),
+        (
+            "config",
+            "configuration entries are for a service mesh, and herald is none",
+        ),
+        ("connect", "herald is not a service mesh"),
+        ("exec", "herald does not run commands on other machines"),
+        (
+            "intention",
+            "intentions are for a service mesh, and herald is none",
+        ),
+        (
+            "kv",
+            "herald discovers services and stores no keys and values",
+        ),
+        (
+            "lock",
+            "locks need a store of keys and values, and herald has none",
+        ),
+    ] {
+        let text = format!("The command \"{name}\" is not offered: {reason}.\n");
+        herald(&[name, "get", "-x"]).await.is(1, "", &text);
+    }
+}
+
+#[tokio::test]
+async fn what_old_guides_type_to_join_is_understood_before_it_is_refused() {
+    let refused = "The command \"join\" is not there yet: it comes with the membership protocol.\n";
+    let notice = "-rpc-addr=192.168.11.143:8400: there is no RPC interface for commands any more; \
+                  asking 192.168.11.143:8500 over HTTP. -http-addr=192.168.11.143:8500 says the \
+                  same without this notice.\n";
+    let both = format!("{notice}{refused}");
+    let arguments = ["join", "-rpc-addr=192.168.11.143:8400", "192.168.11.144"];
+    herald(&arguments).await.is(1, "", &both);
+    herald(&["join", "-wan", "10.0.0.1"])
+        .await
+        .is(1, "", refused);
+    herald(&["join"])
+        .await
+        .is(1, "", "join needs the address of at least one agent\n");
+    let finished = herald(&["join", "-nope"]).await;
+    assert!(
+        finished
+            .err
+            .starts_with("flag provided but not defined: -nope\nUsage: herald join")
+    );
+}
+
+#[tokio::test]
+async fn every_command_explains_itself() {
+    let finished = herald(&["-h"]).await;
+    let commands: Vec<&str> = finished
+        .out
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(commands.contains(&"watch"), "{}", finished.out);
+    for name in commands {
+        for flag in ["-h", "-help", "--help"] {
+            let finished = herald(&[name, flag]).await;
+            assert_eq!((finished.code, finished.err.as_str()), (0, ""), "{name}");
+            let usage = format!("Usage: herald {name} ");
+            assert!(finished.out.starts_with(&usage), "{}", finished.out);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_32_octets_in_base64_and_never_the_same() {
+    let (first, second) = (herald(&["keygen"]).await, herald(&["keygen"]).await);
+    for finished in [&first, &second] {
+        let key = finished.out.strip_suffix('\n').unwrap();
+        let octets = data_encoding::BASE64.decode(key.as_bytes()).unwrap();
+        assert_eq!((finished.code, octets.len(), key.len()), (0, 32, 44));
+    }
+    assert_ne!(first.out, second.out);
 }

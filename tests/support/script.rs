@@ -63,6 +63,12 @@ pub(crate) async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
+/// A whole answer with an index.
+pub(crate) fn indexed(index: u64, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\nX-Consul-Index: {index}\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
 /// A whole answer of this status.
 pub(crate) fn status(status: &str, body: &str) -> String {
     let length = body.len();
