@@ -3,27 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
+use clap::CommandFactory as _;
 use serde::{Deserialize, Deserializer};
 
 use super::connection::{Connection, ServerRead, with_query};
 use super::table::table;
-use super::{Command, Exit, block_on, dispatch_below, flags, print};
+use super::{Command, Definition, Exit, block_on, dispatch_below, flags, print};
 use crate::client::http::encode;
 
-const COMMANDS: [Command; 3] = [
+pub(super) const COMMANDS: [Command; 3] = [
     Command {
         name: "datacenters",
         about: "Lists all known datacenters",
+        definition: Definition::Flags(DatacentersOptions::command),
         run: datacenters,
     },
     Command {
         name: "nodes",
         about: "Lists the nodes of a datacenter",
+        definition: Definition::Flags(NodesOptions::command),
         run: nodes,
     },
     Command {
         name: "services",
         about: "Lists the services of a datacenter",
+        definition: Definition::Flags(ServicesOptions::command),
         run: services,
     },
 ];

@@ -144,7 +144,7 @@ fn find<'a>(command: &'a Command, flag: &str) -> Option<&'a Arg> {
 }
 
 /// Whether a flag may stand without a value: declared with `num_args = 0..=1`.
-fn is_boolean(argument: &Arg) -> bool {
+pub(super) fn is_boolean(argument: &Arg) -> bool {
     argument
         .get_num_args()
         .is_some_and(|range| range.min_values() == 0)

@@ -10,6 +10,7 @@
 mod absent;
 mod agent;
 mod catalog;
+mod completion;
 mod connection;
 mod demo;
 mod flags;
@@ -17,15 +18,19 @@ mod info;
 mod interruption;
 mod keygen;
 mod maint;
+mod man;
 mod members;
 mod monitor;
 mod services;
 mod table;
+mod tree;
 mod validate;
 mod version;
 mod watch;
 
 use std::io::Write as _;
+
+use clap::CommandFactory as _;
 
 /// Version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -54,68 +59,101 @@ impl<E: Into<anyhow::Error>> From<E> for Exit {
 struct Command {
     name: &'static str,
     about: &'static str,
+    definition: Definition,
     run: fn(&[String]) -> Result<(), Exit>,
 }
 
-const COMMANDS: [Command; 12] = [
+/// What a command takes.
+enum Definition {
+    /// Flags and arguments.
+    Flags(fn() -> clap::Command),
+    /// A further command.
+    Below(&'static [Command]),
+}
+
+const COMMANDS: [Command; 14] = [
     Command {
         name: "agent",
         about: "Runs an agent: HTTP, DNS, checks",
+        definition: Definition::Flags(agent::Options::command),
         run: agent::run,
     },
     Command {
         name: "catalog",
         about: "Shows datacenters, nodes and services",
+        definition: Definition::Below(&catalog::COMMANDS),
         run: catalog::run,
+    },
+    Command {
+        name: "completion",
+        about: "Prints completions for a shell",
+        definition: Definition::Flags(completion::Options::command),
+        run: completion::run,
     },
     Command {
         name: "demo",
         about: "Starts an agent, registers services and asks its DNS",
+        definition: Definition::Flags(demo::Options::command),
         run: demo::run,
     },
     Command {
         name: "info",
         about: "Shows figures of an agent",
+        definition: Definition::Flags(info::Options::command),
         run: info::run,
     },
     Command {
         name: "keygen",
         about: "Prints a new key for the encryption of gossip",
+        definition: Definition::Flags(keygen::Options::command),
         run: keygen::run,
     },
     Command {
         name: "maint",
         about: "Takes a node or a service out of service and back",
+        definition: Definition::Flags(maint::Options::command),
         run: maint::run,
+    },
+    Command {
+        name: "man",
+        about: "Writes manual pages",
+        definition: Definition::Flags(man::Options::command),
+        run: man::run,
     },
     Command {
         name: "members",
         about: "Lists the members of the cluster",
+        definition: Definition::Flags(members::Options::command),
         run: members::run,
     },
     Command {
         name: "monitor",
         about: "Shows the log of an agent as it is written",
+        definition: Definition::Flags(monitor::Options::command),
         run: monitor::run,
     },
     Command {
         name: "services",
         about: "Registers and deregisters services at an agent",
+        definition: Definition::Below(&services::COMMANDS),
         run: services::run,
     },
     Command {
         name: "validate",
         about: "Checks configuration files",
+        definition: Definition::Flags(validate::Options::command),
         run: validate::run,
     },
     Command {
         name: "version",
         about: "Prints the version",
+        definition: Definition::Flags(version::Options::command),
         run: version::run,
     },
     Command {
         name: "watch",
         about: "Shows a view of the catalog, or runs a program at each change",
+        definition: Definition::Flags(watch::Options::command),
         run: watch::run,
     },
 ];

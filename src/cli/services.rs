@@ -3,21 +3,24 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use clap::CommandFactory as _;
 use serde_json::{Map, Value, json};
 
 use super::connection::{Connection, ServerRead, with_query};
-use super::{Command, Exit, block_on, dispatch_below, flags, print};
+use super::{Command, Definition, Exit, block_on, dispatch_below, flags, print};
 use crate::client::http::encode;
 
-const COMMANDS: [Command; 2] = [
+pub(super) const COMMANDS: [Command; 2] = [
     Command {
         name: "deregister",
         about: "Removes services from an agent",
+        definition: Definition::Flags(DeregisterOptions::command),
         run: deregister,
     },
     Command {
         name: "register",
         about: "Adds services to an agent",
+        definition: Definition::Flags(RegisterOptions::command),
         run: register,
     },
 ];

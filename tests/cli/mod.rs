@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 mod connection;
+mod generated;
 mod maint;
 mod monitor;
 mod tables;
