@@ -9,6 +9,8 @@ use clap::{Arg, ArgMatches, Command, CommandFactory};
 
 use super::Exit;
 
+/// Longest line of a help text.
+const COLUMNS: usize = 80;
 /// Flags of the reference for features that do not exist yet; no command has them for itself.
 const LATER: [&str; 41] = [
     "advertise-wan",
@@ -236,12 +238,30 @@ fn usage(name: &str, command: &Command) -> String {
     text
 }
 
+/// What a definition says, for people: the marks that documentation sets around names are left out.
+pub(super) fn plain(text: Option<&StyledStr>) -> String {
+    text.map(ToString::to_string)
+        .unwrap_or_default()
+        .replace('`', "")
+}
+
+/// Breaks a text into lines no longer than a terminal is wide, with a margin before each.
 fn indent(text: Option<&StyledStr>, margin: &str) -> String {
-    let text = text.map(ToString::to_string).unwrap_or_default();
-    let lines: Vec<String> = text
-        .lines()
-        .map(|line| format!("{margin}{line}").trim_end().to_owned())
-        .collect();
+    let mut lines = Vec::new();
+    for paragraph in plain(text).lines() {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            if !line.is_empty() && margin.len() + line.len() + 1 + word.len() > COLUMNS {
+                lines.push(format!("{margin}{line}"));
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(format!("{margin}{line}").trim_end().to_owned());
+    }
     lines.join("\n")
 }
 

@@ -1,10 +1,9 @@
 //! The whole command line as one definition, made of those that each command parses with; what
 //! completions and manual pages are generated from.
 
-use clap::builder::StyledStr;
 use clap::{Arg, ArgAction};
 
-use super::flags::is_boolean;
+use super::flags::{is_boolean, plain};
 use super::{COMMANDS, Command, Definition, VERSION};
 
 /// `herald` with all its commands.
@@ -37,7 +36,7 @@ fn command(command: &Command) -> clap::Command {
 fn leaf(name: &'static str, about: &'static str, command: &clap::Command) -> clap::Command {
     let named = clap::Command::new(name)
         .about(about)
-        .long_about(text(command.get_long_about().or(command.get_about())))
+        .long_about(plain(command.get_long_about().or(command.get_about())))
         .disable_help_flag(true)
         .arg(help());
     let mut arguments: Vec<&Arg> = command.get_arguments().collect();
@@ -48,16 +47,13 @@ fn leaf(name: &'static str, about: &'static str, command: &clap::Command) -> cla
             Arg::new(argument.get_id().clone())
                 .action(ArgAction::SetTrue)
                 .long(argument.get_long().unwrap_or_default().to_owned())
-                .help(text(argument.get_help()))
+                .help(plain(argument.get_help()))
         } else {
-            argument.clone()
+            let help = plain(argument.get_help());
+            argument.clone().help(help)
         };
         named.arg(argument.display_order(place))
     })
-}
-
-fn text(text: Option<&StyledStr>) -> StyledStr {
-    text.cloned().unwrap_or_default()
 }
 
 fn help() -> Arg {
@@ -83,7 +79,8 @@ mod tests {
             for argument in command.get_arguments() {
                 let (command, argument, said) =
                     (command.get_name(), argument.get_id(), argument.get_help());
-                assert!(said.is_some(), "{command} {argument}");
+                let said = said.is_some_and(|text| !text.to_string().is_empty());
+                assert!(said, "{command} {argument}");
             }
             command.get_subcommands().for_each(check);
         }

@@ -5,50 +5,52 @@ use serde_json::json;
 use super::{ask, herald};
 use crate::support::agent::TestAgent;
 use crate::support::directory::Directory;
+use crate::support::script::{Script, status};
 
 #[tokio::test]
 async fn members_are_a_table() {
     let agent = TestAgent::start().await;
     let version = env!("CARGO_PKG_VERSION");
-    let finished = ask(&agent, "members").await;
-    assert_eq!(
-        (finished.code, finished.out),
-        (
-            0,
-            format!(
-                "Node  Address         Status  Type    Build         Protocol  DC   Segment\n\
-                 n1    127.0.0.1:8301  alive   server  herald/{version}  2         dc1  <all>\n"
-            )
-        )
+    let table = format!(
+        "Node  Address         Status  Type    Build         Protocol  DC   Segment\n\
+         n1    127.0.0.1:8301  alive   server  herald/{version}  2         dc1  <all>\n"
     );
-    let finished = ask(&agent, "members -wan").await;
-    assert!(
-        finished.out.contains("\nn1.dc1  127.0.0.1:8302  alive"),
-        "{}",
-        finished.out
+    for arguments in ["members", "members -status=al.ve", "members -segment _all"] {
+        ask(&agent, arguments).await.is(0, &table, "");
+    }
+    let table = format!(
+        "Node    Address         Status  Type    Build         Protocol  DC   Segment\n\
+         n1.dc1  127.0.0.1:8302  alive   server  herald/{version}  2         dc1  <all>\n"
     );
-    let finished = ask(&agent, "members -detailed -status=al.ve").await;
-    assert!(
-        finished
-            .out
-            .starts_with("Node  Address         Status  Tags\nn1 ")
+    for arguments in ["members -wan", "members --wan=true"] {
+        ask(&agent, arguments).await.is(0, &table, "");
+    }
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn members_show_their_tags_in_order() {
+    let agent = TestAgent::start().await;
+    let members: serde_json::Value = agent.http.get("/v1/agent/members").await.unwrap();
+    let tags: Vec<String> = members[0]["Tags"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap()))
+        .collect();
+    assert!(tags.contains(&"build=1.8.7:herald".to_owned()) && tags.is_sorted());
+    let table = format!(
+        "Node  Address         Status  Tags\nn1    127.0.0.1:8301  alive   {}\n",
+        tags.join(",")
     );
-    assert!(
-        finished.out.contains("  acls=0,build=1.8.7:herald,dc=dc1,"),
-        "{}",
-        finished.out
-    );
+    ask(&agent, "members -detailed").await.is(0, &table, "");
     agent.stop().await;
 }
 
 #[tokio::test]
 async fn members_without_a_match_exit_with_2() {
     let agent = TestAgent::start().await;
-    let finished = ask(&agent, "members -status failed").await;
-    assert_eq!(
-        (finished.code, finished.out.as_str(), finished.err.as_str()),
-        (2, "", "")
-    );
+    ask(&agent, "members -status failed").await.is(2, "", "");
     let finished = ask(&agent, "members -status [").await;
     assert!(finished.code == 1 && finished.err.starts_with("Failed to compile status regexp"));
     agent.stop().await;
@@ -56,13 +58,41 @@ async fn members_without_a_match_exit_with_2() {
 
 #[tokio::test]
 async fn an_agent_that_does_not_listen_is_named() {
-    let finished = herald(&["members", "-http-addr=127.0.0.1:9"]).await;
-    assert_eq!(finished.code, 1);
-    assert_eq!(
-        finished.err,
-        "Error retrieving members: Get \"http://127.0.0.1:9/v1/agent/members?segment=_all\": \
-         dial tcp 127.0.0.1:9: connect: connection refused\n"
-    );
+    let refused = "dial tcp 127.0.0.1:9: connect: connection refused\n";
+    for (arguments, what, path) in [
+        (
+            &["members"][..],
+            "retrieving members",
+            "agent/members?segment=_all",
+        ),
+        (&["info"], "querying agent", "agent/self"),
+        (&["maint"], "getting checks", "agent/checks"),
+        (
+            &["monitor"],
+            "starting monitor",
+            "agent/monitor?loglevel=info",
+        ),
+        (
+            &["watch", "-type=services"],
+            "querying agent",
+            "catalog/services?pretty",
+        ),
+        (&["catalog", "nodes"], "listing nodes", "catalog/nodes"),
+        (
+            &["catalog", "services"],
+            "listing services",
+            "catalog/services",
+        ),
+        (
+            &["catalog", "datacenters"],
+            "listing datacenters",
+            "catalog/datacenters",
+        ),
+    ] {
+        let finished = herald(&[arguments, &["-http-addr=127.0.0.1:9"]].concat()).await;
+        let text = format!("Error {what}: Get \"http://127.0.0.1:9/v1/{path}\": {refused}");
+        finished.is(1, "", &text);
+    }
 }
 
 #[tokio::test]
@@ -71,31 +101,67 @@ async fn services_are_registered_listed_and_deregistered() {
     let flags = "services register -name web -id w1 -port 80 -tag v2 -tag v1 -meta a=b \
                  -tagged-address lan=10.0.0.9:81";
     let finished = ask(&agent, flags).await;
-    assert_eq!(
-        (finished.code, finished.out.as_str()),
-        (0, "Registered service: web\n")
-    );
+    finished.is(0, "Registered service: web\n", "");
     let found: serde_json::Value = agent.http.get("/v1/agent/service/w1").await.unwrap();
     assert_eq!(found["Meta"], json!({"a": "b"}));
     assert_eq!(
         found["TaggedAddresses"]["lan"],
         json!({"Address": "10.0.0.9", "Port": 81})
     );
-    let finished = ask(&agent, "catalog services -tags").await;
-    assert_eq!(finished.out, "consul\nweb     v1,v2\n");
-    let finished = ask(&agent, "catalog services -node n1").await;
-    assert_eq!(finished.out, "consul\nweb\n");
+    for (arguments, table) in [
+        ("catalog services", "consul\nweb\n"),
+        ("catalog services -tags", "consul\nweb     v1,v2\n"),
+        ("catalog services -node n1", "consul\nweb\n"),
+        ("catalog services -node n1 -tags", "consul\nweb     v1,v2\n"),
+        (
+            "catalog services -node-meta rack=7",
+            "No services match the given query - try expanding your search.\n",
+        ),
+    ] {
+        ask(&agent, arguments).await.is(0, table, "");
+    }
     let finished = ask(&agent, "services deregister -id w1").await;
-    assert_eq!(
-        (finished.code, finished.out.as_str()),
-        (0, "Deregistered service: w1\n")
-    );
+    finished.is(0, "Deregistered service: w1\n", "");
     let finished = ask(&agent, "services deregister -id w1").await;
     assert_eq!(finished.code, 1);
     assert!(finished.err.starts_with(
         "Error deregistering service \"w1\": Unexpected response code: 404 (Unknown service"
     ));
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn what_describes_no_service_is_refused_before_anyone_is_asked() {
+    for (arguments, text) in [
+        (
+            &["register"][..],
+            "Service registration requires at least one argument or the -name flag.\n",
+        ),
+        (
+            &["deregister"],
+            "Service deregistration requires at least one argument or the -id flag.\n",
+        ),
+        (
+            &["register", "-name=web", "web.json"],
+            "Either flags or files describe services, not both.\n",
+        ),
+        (
+            &["register", "-name=web", "-meta=x"],
+            "-meta: expected key=value\n",
+        ),
+        (
+            &["register", "-name=web", "-tagged-address=lan=10.0.0.1:x"],
+            "-tagged-address \"10.0.0.1:x\" has no port from 0 to 65535: invalid digit found in \
+             string\n",
+        ),
+        (
+            &["register", "/nowhere/web.json"],
+            "cannot read /nowhere/web.json: No such file or directory (os error 2)\n",
+        ),
+    ] {
+        let finished = herald(&[&["services"], arguments].concat()).await;
+        finished.is(1, "", text);
+    }
 }
 
 #[tokio::test]
@@ -129,42 +195,96 @@ async fn the_catalog_is_listed() {
     let agent = TestAgent::start().await;
     agent
         .register_in_catalog(json!({"Node": "other", "Address": "10.0.0.7",
-            "ID": "11111111-2222-3333-4444-555555555555", "NodeMeta": {"rack": "7"},
+            "ID": "11111111-2222-3333-4444-555555555555", "NodeMeta": {"rack": "7", "row": "2"},
+            "TaggedAddresses": {"lan": "10.0.0.7", "wan": "1.2.3.4"},
             "Service": {"Service": "db"}}))
         .await;
-    assert_eq!(ask(&agent, "catalog datacenters").await.out, "dc1\n");
-    let finished = ask(&agent, "catalog nodes -node-meta rack=7").await;
-    assert_eq!(
-        finished.out,
-        "Node   ID        Address   DC\nother  11111111  10.0.0.7  dc1\n"
+    let own: serde_json::Value = agent.http.get("/v1/catalog/node/n1").await.unwrap();
+    let own = own["Node"]["ID"].as_str().unwrap();
+    let nodes = format!(
+        "Node   ID        Address    DC\n\
+         n1     {}  127.0.0.1  dc1\n\
+         other  11111111  10.0.0.7   dc1\n",
+        &own[..8]
     );
-    let finished = ask(&agent, "catalog nodes -service db -detailed").await;
-    assert!(
-        finished
-            .out
-            .contains("11111111-2222-3333-4444-555555555555"),
-        "{}",
-        finished.out
+    let other = "Node   ID        Address   DC\nother  11111111  10.0.0.7  dc1\n";
+    let detailed = format!(
+        "Node   {:36}  Address   DC   {:25}  Meta\n\
+         other  11111111-2222-3333-4444-555555555555  10.0.0.7  dc1  lan=10.0.0.7, wan=1.2.3.4  \
+         rack=7, row=2\n",
+        "ID", "TaggedAddresses"
     );
-    assert!(finished.out.contains("rack=7"));
-    let finished = ask(&agent, "catalog nodes -service none").await;
-    let nothing = "No nodes match the given query - try expanding your search.\n";
-    assert_eq!((finished.code, finished.out.as_str()), (0, nothing));
-    let finished = ask(&agent, "catalog nodes -datacenter elsewhere").await;
-    assert!(finished.code == 1 && finished.err.contains("No path to datacenter"));
+    for (arguments, table) in [
+        ("catalog datacenters", "dc1\n"),
+        ("catalog nodes", &nodes),
+        ("catalog nodes -near _agent -stale", &nodes),
+        ("catalog nodes -datacenter=dc1", &nodes),
+        ("catalog nodes -node-meta rack=7", other),
+        ("catalog nodes -service db", other),
+        ("catalog nodes -service db -detailed", &detailed),
+        ("catalog nodes -node-meta row=2 -detailed", &detailed),
+        (
+            "catalog nodes -service none",
+            "No nodes match the given query - try expanding your search.\n",
+        ),
+    ] {
+        ask(&agent, arguments).await.is(0, table, "");
+    }
+    for (arguments, text) in [
+        (
+            "catalog nodes -node-meta rack",
+            "-node-meta \"rack\" is not of the form key=value\n",
+        ),
+        (
+            "catalog nodes -datacenter elsewhere",
+            "Error listing nodes: Unexpected response code: 400 (No path to datacenter)\n",
+        ),
+    ] {
+        ask(&agent, arguments).await.is(1, "", text);
+    }
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn filters_are_passed_on_as_typed() {
+    let mut script = Script::start(vec![status("200 OK", "[]"), status("200 OK", "{}")]).await;
+    let address = format!("-http-addr={}", script.address);
+    for (kind, text) in [("nodes", "nodes"), ("services", "services")] {
+        let filter = "-filter=Meta.rack == \"7\" and a";
+        let finished = herald(&["catalog", kind, &address, filter]).await;
+        let text = format!("No {text} match the given query - try expanding your search.\n");
+        finished.is(0, &text, "");
+        let request = script.request().await;
+        let expected = format!(
+            "GET /v1/catalog/{kind}?filter=Meta.rack%20%3D%3D%20%227%22%20and%20a HTTP/1.1"
+        );
+        assert_eq!(request.lines().next(), Some(expected.as_str()));
+    }
 }
 
 #[tokio::test]
 async fn info_shows_figures_in_groups() {
     let agent = TestAgent::start().await;
+    let own: serde_json::Value = agent.http.get("/v1/agent/self").await.unwrap();
     let finished = ask(&agent, "info").await;
-    assert!(
-        finished
-            .out
-            .starts_with("agent:\n\tcheck_monitors = 0\n\tcheck_ttls = 0\n")
-    );
-    assert!(finished.out.contains("\nconsul:\n\tacl = disabled\n"));
-    assert!(finished.out.contains("\tserver = true\n"));
+    assert_eq!((finished.code, finished.err.as_str()), (0, ""));
+    let groups = own["Stats"].as_object().unwrap();
+    let shape = groups.iter().flat_map(|(group, figures)| {
+        let keys = figures.as_object().unwrap().keys();
+        let lines = keys.map(|key| format!("\t{key} = "));
+        std::iter::once(format!("{group}:")).chain(lines)
+    });
+    // Figures may have moved on between the two questions.
+    let shown = finished
+        .out
+        .lines()
+        .map(|line| match line.split_once("= ") {
+            Some((key, _)) => format!("{key}= "),
+            None => line.to_owned(),
+        });
+    assert!(shown.eq(shape), "{}", finished.out);
+    for line in ["\nconsul:\n\tacl = disabled\n", "\tserver = true\n"] {
+        assert!(finished.out.contains(line), "{}", finished.out);
+    }
     agent.stop().await;
 }
