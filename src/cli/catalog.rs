@@ -183,7 +183,7 @@ struct ServicesOptions {
     connection: Connection,
     #[command(flatten)]
     read: ServerRead,
-    /// Only services for which this filter expression holds.
+    /// Only instances for which this filter expression holds; agents take it with -node only.
     #[arg(long, value_name = "expression")]
     filter: Option<String>,
     /// Only services on this node.

@@ -1,4 +1,4 @@
-//! `herald monitor`, against servers that say what an agent would.
+//! `herald monitor`, against an agent, and against servers that do what no agent does on demand.
 
 use std::process::Stdio;
 
@@ -6,6 +6,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Child;
 
+use super::agent::Running;
 use super::{LIMIT, command, herald, program, signal};
 use crate::support::eventually;
 use crate::support::script::{Script, head, status};
@@ -108,5 +109,41 @@ async fn a_connection_that_breaks_is_an_error() {
         finished.err.starts_with("Error starting monitor: Get "),
         "{}",
         finished.err
+    );
+}
+
+#[tokio::test]
+async fn the_log_of_a_real_agent_is_shown_at_the_level_asked_for() {
+    let agent = Running::start(program(), &["-dev", "-log-level=error"]).await;
+    let address = format!("-http-addr=127.0.0.1:{}", agent.ports().0);
+    let mut child = command(program(), &["monitor", &address, "-log-level=info"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Each request may come before the monitor listens; one of them is heard.
+    let line = tokio::time::timeout(LIMIT, async {
+        loop {
+            let name = "-name=a_b.c";
+            herald(&["services", "register", &address, name]).await;
+            herald(&["services", "deregister", &address, "-id=a_b.c"]).await;
+            let soon = std::time::Duration::from_millis(500);
+            if let Ok(line) = tokio::time::timeout(soon, lines.next_line()).await {
+                return line.unwrap().unwrap();
+            }
+        }
+    });
+    let line = line.await.expect("the agent logs something");
+    let part = "[WARN]  local: the service's name is no host name";
+    assert!(line.contains(part), "{line}");
+    agent.end("TERM").await;
+    let finished = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
+    let finished = finished.expect("it ends with the agent").unwrap();
+    assert_eq!(finished.status.code(), Some(1));
+    let said = String::from_utf8(finished.stderr).unwrap();
+    assert_eq!(
+        said,
+        "The agent ended the log: it has stopped or crashed.\n"
     );
 }

@@ -221,6 +221,8 @@ async fn the_catalog_is_listed() {
         ("catalog nodes -datacenter=dc1", &nodes),
         ("catalog nodes -node-meta rack=7", other),
         ("catalog nodes -service db", other),
+        ("catalog nodes -filter Meta.rack==\"7\"", other),
+        ("catalog services -node other -filter Port==0", "db\n"),
         ("catalog nodes -service db -detailed", &detailed),
         ("catalog nodes -node-meta row=2 -detailed", &detailed),
         (
