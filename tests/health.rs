@@ -2,6 +2,8 @@
 
 #[path = "health/agent.rs"]
 mod agent;
+#[path = "health/bounds.rs"]
+mod bounds;
 #[path = "health/docker.rs"]
 mod docker;
 #[path = "health/http.rs"]

@@ -95,8 +95,8 @@ impl Runs {
         loop {
             let place = take_place(own).await;
             let start = self.next(weight).await;
-            let landing = Landing::new(self, &start);
             let places = (place, take_place(all).await);
+            let landing = Landing::new(self, &start);
             let runs = self.clone();
             self.tasks.spawn(async move {
                 runs.carry_out(start, landing).await;

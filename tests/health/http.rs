@@ -209,6 +209,14 @@ async fn a_head_that_does_not_come_or_does_not_end_is_critical() {
     })
     .await;
     assert_critical(&ask(&endless, "/").await, "Get \"http://");
+    let wordy = Peer::http(None, |_| answer(&format!("500 {}", "x".repeat(30_000)), "")).await;
+    let report = ask(&wordy, "/").await;
+    assert_critical(&report, "500 xxx");
+    assert!(report.output.len() < 1_000);
+    let far = Peer::http(None, |_| redirect(&format!("//{}/", "x".repeat(30_000)))).await;
+    let report = ask(&far, "/").await;
+    assert_critical(&report, "redirect to \"//xxx");
+    assert!(report.output.len() <= 4_096);
     let garbage = Peer::http(None, |_| "SSH-2.0-x\r\n".to_owned()).await;
     assert_critical(&ask(&garbage, "/").await, "Get \"http://");
 }

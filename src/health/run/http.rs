@@ -22,6 +22,8 @@ use crate::types::Status;
 const REDIRECTS_MAX: u32 = 5;
 /// Octets of an answer's head.
 const HEAD_OCTETS_MAX: usize = 64 * 1024;
+/// Octets of the words behind an answer's status.
+const REASON_OCTETS_MAX: usize = 256;
 /// Services tell health checks from other requests by this name.
 const USER_AGENT_CHECK: HeaderValue = HeaderValue::from_static("Consul Health Check");
 const ACCEPT_TEXT: HeaderValue = HeaderValue::from_static("text/plain, text/*, */*");
@@ -174,7 +176,7 @@ impl Run<'_> {
         let status = answer.status();
         let reason = answer.extensions().get::<hyper::ext::ReasonPhrase>();
         let reason = match reason {
-            Some(own) => String::from_utf8_lossy(own.as_bytes()).into_owned(),
+            Some(own) => text(own.as_bytes(), REASON_OCTETS_MAX),
             None => status.canonical_reason().unwrap_or_default().to_owned(),
         };
         let location = answer.headers().get(LOCATION).filter(|_| redirects(status));

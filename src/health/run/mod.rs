@@ -34,6 +34,9 @@ use self::dial::Dialer;
 pub use self::tls::Roots;
 use self::tls::Tls;
 
+/// Octets of a text that says why a run failed.
+const FAILURE_OCTETS_MAX: usize = 4_096;
+
 /// Where runners find what they need on this machine.
 #[derive(Clone, Debug)]
 pub struct RunnerConfig {
@@ -185,8 +188,10 @@ fn passing(output: impl Into<Box<str>>) -> Report {
     report(Status::Passing, output)
 }
 
-fn critical(output: impl Into<Box<str>>) -> Report {
-    report(Status::Critical, output)
+/// A run that failed. The text may quote what the peer has sent, so it is cut.
+fn critical(failure: impl AsRef<str>) -> Report {
+    let failure = failure.as_ref().as_bytes();
+    report(Status::Critical, text(failure, FAILURE_OCTETS_MAX))
 }
 
 fn report(status: Status, output: impl Into<Box<str>>) -> Report {
