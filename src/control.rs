@@ -19,6 +19,10 @@ pub struct Description {
     pub server: bool,
     /// Its version, as in `0.1.0`.
     pub version: String,
+    /// The commit that it was built from; empty if that is not known.
+    pub revision: String,
+    /// When it was built, as RFC 3339 writes it; empty if that is not known.
+    pub build_date: String,
     /// Whether it runs in development mode, which pretty-prints every JSON answer.
     pub development: bool,
     /// The effective configuration, for people to read; no secrets.
@@ -35,6 +39,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Where its log can be listened to.
     fn monitor(&self) -> &Monitor;
+
+    /// The machine that it runs on, in the reference's shape. Blocks while files are read.
+    fn machine(&self) -> serde_json::Value;
 
     /// Figures in groups, for `info`: group, then key, then value.
     fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>>;

@@ -199,6 +199,23 @@ mod figures {
     }
 
     #[tokio::test]
+    async fn prometheus_can_be_off_and_names_can_be_others() {
+        let agent = TestAgent::with(
+            r#"{"telemetry": {"prometheus_retention_time": "0s", "metrics_prefix": "own",
+                "prefix_filter": ["-own.dns"]}}"#,
+        )
+        .await;
+        let reply = agent.get(PROMETHEUS).await;
+        let text = "Prometheus is not enabled since its retention time is not positive";
+        assert_eq!((reply.status, &*reply.text()), (415, text));
+        let shown = agent.get("/v1/agent/metrics").await.text();
+        assert!(shown.contains("\"own_catalog_nodes\""), "{shown}");
+        assert!(!shown.contains("own_dns"), "{shown}");
+        assert!(!shown.contains("herald_"), "{shown}");
+        agent.stop().await;
+    }
+
+    #[tokio::test]
     async fn another_format_is_refused() {
         let agent = TestAgent::start().await;
         let reply = agent.get("/v1/agent/metrics?format=xml").await;
@@ -397,5 +414,61 @@ mod monitor {
         let seen = info.rest().await;
         assert!(!seen.contains("[TRACE]"), "{seen}");
         assert!(seen.contains("Caught signal: signal=terminated"), "{seen}");
+    }
+}
+
+mod machine {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_host_is_described_in_the_shape_that_clients_decode() {
+        let directory = crate::support::directory::Directory::new();
+        let data_dir = directory.0.join("later");
+        let config = json!({"data_dir": data_dir.to_str().unwrap()}).to_string();
+        let agent = TestAgent::with(&config).await;
+        let host = agent.get("/v1/agent/host").await.json();
+        let keys: Vec<_> = host.as_object().unwrap().keys().cloned().collect();
+        let expected = ["CPU", "CollectionTime", "Disk", "Errors", "Host", "Memory"];
+        assert_eq!(keys, expected);
+        assert_eq!(host["Errors"], Value::Null);
+        let positive = |value: &Value| value.as_f64().is_some_and(|value| value > 0.0);
+        for key in ["total", "available", "used", "usedPercent", "free"] {
+            assert!(positive(&host["Memory"][key]), "Memory.{key} of {host}");
+        }
+        for key in ["total", "used", "usedPercent", "free"] {
+            assert!(positive(&host["Disk"][key]), "Disk.{key} of {host}");
+        }
+        // The data directory is not made yet.
+        assert_eq!(host["Disk"]["path"], directory.0.to_str().unwrap());
+        for key in ["hostname", "os", "kernelVersion", "kernelArch"] {
+            let text = host["Host"][key].as_str().unwrap();
+            assert!(
+                !text.is_empty() && !text.ends_with('\n'),
+                "Host.{key} of {host}"
+            );
+        }
+        for key in ["uptime", "bootTime", "procs"] {
+            assert!(
+                host["Host"][key].as_u64().unwrap() > 0,
+                "Host.{key} of {host}"
+            );
+        }
+        let processors = host["CPU"].as_array().unwrap();
+        assert!(!processors.is_empty());
+        for processor in processors {
+            assert!(processor["modelName"].is_string() && processor["mhz"].is_number());
+            assert!(processor["cpu"].is_u64() && processor["flags"].is_array());
+        }
+        agent.stop().await;
+    }
+
+    #[tokio::test]
+    async fn the_version_has_the_reference_s_keys() {
+        let agent = TestAgent::start().await;
+        let version = agent.get("/v1/agent/version").await.json();
+        let keys: Vec<_> = version.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(keys, ["BuildDate", "FIPS", "HumanVersion", "SHA"]);
+        assert_eq!(version["HumanVersion"], env!("CARGO_PKG_VERSION"));
+        agent.stop().await;
     }
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::VERSION;
+use super::{REVISION, VERSION, machine};
+use crate::clock::Utc;
 use crate::config::{Config, Identity};
 use crate::control::{Control, Description};
 use crate::directory::Directory;
@@ -27,6 +30,7 @@ pub(super) struct AgentControl {
     bootstrap: bool,
     address: SocketAddr,
     wan: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
     directory: Directory,
     local: Local,
     dns: Option<dns::Handle>,
@@ -48,6 +52,7 @@ impl AgentControl {
             bootstrap: identity.bootstrap,
             address: identity.server_address,
             wan: identity.serf_wan,
+            data_dir: identity.data_dir.clone(),
             directory,
             local,
             dns,
@@ -79,6 +84,10 @@ impl Control for AgentControl {
         &self.monitor
     }
 
+    fn machine(&self) -> Value {
+        machine::describe(self.data_dir.as_deref())
+    }
+
     fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         let groups = [
             ("agent", self.registered()),
@@ -86,7 +95,7 @@ impl Control for AgentControl {
                 "build",
                 group([
                     ("prerelease", String::new()),
-                    ("revision", String::new()),
+                    ("revision", REVISION.to_owned()),
                     ("version", VERSION.to_owned()),
                 ]),
             ),
@@ -204,9 +213,19 @@ fn describe(config: &Config) -> Description {
         datacenter: identity.datacenter.clone(),
         server: identity.server,
         version: VERSION.to_owned(),
+        revision: REVISION.to_owned(),
+        build_date: build_date(),
         development: identity.development,
         configuration: effective(config),
     }
+}
+
+/// When this program was built, if the build was told so (`SOURCE_DATE_EPOCH`, in seconds since
+/// 1970, as reproducible builds have it).
+fn build_date() -> String {
+    let seconds = option_env!("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
+    let date = seconds.map(|seconds| Utc::new(Duration::from_secs(seconds)).to_string());
+    date.unwrap_or_default()
 }
 
 /// The configuration in force, under the names that the reference shows. No secrets.
@@ -260,6 +279,11 @@ fn effective(config: &Config) -> Value {
         "NodeName": identity.node.as_str(),
         "ServerMode": identity.server,
         "ServerPort": identity.server_address.port(),
+        "Telemetry": {
+            "FilterDefault": config.metrics.otherwise,
+            "MetricsPrefix": config.metrics.prefix,
+            "PrometheusRetentionTime": duration::format(config.http.prometheus_retention),
+        },
         "Version": VERSION,
     })
 }

@@ -11,6 +11,7 @@ mod banner;
 mod control;
 mod descriptors;
 pub mod logging;
+mod machine;
 mod pid_file;
 mod process;
 
@@ -186,7 +187,7 @@ async fn start_parts(
     monitor: Monitor,
     layers: &Layers,
 ) -> Result<Handles, StartError> {
-    let metrics = Metrics::new();
+    let metrics = Metrics::named(config.metrics.clone());
     let (mut front, mut listen) = (config.http.clone(), config.dns.clone());
     let mut own = config.local.clone();
     if let Some(limit) = descriptors::raise() {

@@ -33,6 +33,7 @@ pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError
             level: raw.log_level.0.unwrap_or(Level::Info),
             json: raw.log_json.unwrap_or(false),
         },
+        metrics: raw.telemetry.naming(),
         pid_file: non_empty(raw.pid_file.as_deref()),
         leave: Leave {
             on_terminate: raw.leave_on_terminate.unwrap_or(!server),
@@ -240,6 +241,7 @@ fn http(raw: &Raw, identity: &Identity) -> http::Config {
             .map(|port| addresses.map(|ip| SocketAddr::new(ip, port)).collect())
             .unwrap_or_default(),
         ui: raw.ui.unwrap_or(false),
+        prometheus_retention: raw.telemetry.prometheus_retention(),
         ..http::Config::default()
     };
     if let Some(domain) = &raw.domain.0 {

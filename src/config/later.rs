@@ -4,7 +4,7 @@
 use super::tree::Value;
 
 /// Keys by structure of `raw`.
-const KEYS: [(&str, &[&str]); 7] = [
+const KEYS: [(&str, &[&str]); 8] = [
     ("Raw", &TOP),
     ("RawAddresses", &["https", "grpc", "grpc_tls"]),
     (
@@ -57,9 +57,37 @@ const KEYS: [(&str, &[&str]); 7] = [
             "use_cache",
         ],
     ),
+    ("RawTelemetry", &TELEMETRY),
 ];
 
-const TOP: [&str; 111] = [
+/// Other ways out than Prometheus; and host names in the names of figures, which a scraper adds as
+/// a label by itself.
+const TELEMETRY: [&str; 22] = [
+    "circonus_api_app",
+    "circonus_api_token",
+    "circonus_api_url",
+    "circonus_broker_id",
+    "circonus_broker_select_tag",
+    "circonus_check_display_name",
+    "circonus_check_force_metric_activation",
+    "circonus_check_id",
+    "circonus_check_instance_id",
+    "circonus_check_search_tag",
+    "circonus_check_tags",
+    "circonus_submission_interval",
+    "circonus_submission_url",
+    "disable_compat_1.9",
+    "disable_hostname",
+    "disable_per_tenancy_usage_metrics",
+    "dogstatsd_addr",
+    "dogstatsd_tags",
+    "enable_host_metrics",
+    "retry_failed_connection",
+    "statsd_address",
+    "statsite_address",
+];
+
+const TOP: [&str; 110] = [
     "acl",
     "acl_agent_master_token",
     "acl_agent_token",
@@ -154,7 +182,6 @@ const TOP: [&str; 111] = [
     "start_join_wan",
     "syslog_facility",
     "tagged_addresses",
-    "telemetry",
     "tls",
     "tls_cipher_suites",
     "tls_min_version",

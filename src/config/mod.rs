@@ -16,6 +16,7 @@ mod later;
 mod load;
 mod nearest;
 mod raw;
+mod telemetry;
 mod tree;
 mod written;
 
@@ -23,7 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::types::{Datacenter, Meta, NodeId, NodeName};
-use crate::{directory, dns, http, local, raft, reconcile};
+use crate::{directory, dns, http, local, metrics, raft, reconcile};
 
 pub use error::{ConfigError, Problem};
 pub use load::{Flags, Setting, SettingValue};
@@ -37,6 +38,8 @@ pub struct Config {
     pub identity: Identity,
     /// What is logged.
     pub log: Log,
+    /// How figures are named and which are shown (`telemetry`).
+    pub metrics: metrics::Naming,
     /// File that holds the process id while the agent runs (`pid_file`).
     pub pid_file: Option<PathBuf>,
     /// Which signals make it leave the cluster instead of just stopping.

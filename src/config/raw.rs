@@ -14,6 +14,7 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::definitions::{DefinedCheck, DefinedService, Several};
+use super::telemetry::RawTelemetry;
 use crate::http::duration;
 use crate::types::{Datacenter, Meta, NodeId, NodeName};
 
@@ -56,6 +57,7 @@ pub(super) struct Raw {
     pub(super) service: Several<DefinedService>,
     pub(super) services: Several<DefinedService>,
     pub(super) skip_leave_on_interrupt: Option<bool>,
+    pub(super) telemetry: RawTelemetry,
     pub(super) ui: Option<bool>,
     /// herald's own: directory of static zones.
     pub(super) zones_dir: Option<String>,
@@ -167,7 +169,7 @@ impl<'de, const MIN: i64, const MAX: i64> Deserialize<'de> for Bounded<MIN, MAX>
 }
 
 /// Reads a text with `read`; `wanted` is what a complaint about the type asks for.
-fn from_text<'de, D, T>(
+pub(super) fn from_text<'de, D, T>(
     deserializer: D,
     wanted: &'static str,
     read: impl FnOnce(&str) -> Result<T, String>,

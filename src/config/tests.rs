@@ -318,6 +318,54 @@ fn keys_of_features_to_come_are_refused_by_name_unless_they_ask_for_nothing() {
 }
 
 #[test]
+fn figures_are_named_and_filtered_as_told() {
+    let config = read("{}").unwrap();
+    assert_eq!(config.metrics, crate::metrics::Naming::default());
+    assert!(!config.http.prometheus_retention.is_zero());
+    let config = read(
+        r#"{"telemetry": {"prometheus_retention_time": "0s", "metrics_prefix": "a.b",
+            "filter_default": false, "prefix_filter": ["+a.b.dns"], "disable_hostname": true,
+            "statsd_address": ""}}"#,
+    )
+    .unwrap();
+    assert_eq!(config.metrics.prefix, "a_b");
+    assert!(!config.metrics.otherwise);
+    assert_eq!(config.metrics.rules, ["+a_b_dns".parse().unwrap()]);
+    assert!(config.http.prometheus_retention.is_zero());
+}
+
+#[test]
+fn mistakes_in_telemetry_are_named() {
+    let complaint = |keys: &str| complaint(&format!("{{\"telemetry\": {keys}}}"));
+    for (keys, expected) in [
+        (
+            r#"{"prefix_filter": ["+a", "herald"]}"#,
+            "c.json:1: telemetry.prefix_filter.item 2: rule \"herald\" must begin with '+' (show) \
+             or '-' (hide)",
+        ),
+        (
+            r#"{"metrics_prefix": "9"}"#,
+            "c.json:1: telemetry.metrics_prefix: prefix \"9\" must consist of letters, digits, '_' \
+             and '.', and not begin with a digit",
+        ),
+        (
+            r#"{"prometheus_retention_time": "-1s"}"#,
+            "c.json:1: telemetry.prometheus_retention_time: duration \"-1s\" is negative",
+        ),
+        (
+            r#"{"statsd_address": "127.0.0.1:8125"}"#,
+            "c.json:1: telemetry.statsd_address: is not supported yet",
+        ),
+        (
+            r#"{"disable_hostname": false}"#,
+            "c.json:1: telemetry.disable_hostname: is not supported yet",
+        ),
+    ] {
+        assert_eq!(complaint(keys), expected);
+    }
+}
+
+#[test]
 fn every_key_of_the_reference_is_known() {
     // What an operator may have in a file: accepted, or refused because the feature is missing,
     // but never called unknown.

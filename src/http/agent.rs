@@ -27,7 +27,7 @@ use super::query::{Query, cut, parse_bool};
 use super::routes::Routes;
 use super::select::filter_of;
 use super::shape::Pairs;
-use super::{Blocked, Shared, agent_health, agent_metrics, agent_monitor, reply};
+use super::{Blocked, Shared, agent_about, agent_health, agent_metrics, agent_monitor, reply};
 
 const CONTENT_HASH: HeaderName = HeaderName::from_static("x-consul-contenthash");
 /// Where the coordinate of a node without measurements stands.
@@ -56,7 +56,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .write_below("/v1/agent/check/warn/", warn)
         .write_below("/v1/agent/check/fail/", fail)
         .write_below("/v1/agent/check/update/", update);
-    agent_monitor::routes(agent_metrics::routes(agent_health::routes(routes)))
+    let routes = agent_about::routes(agent_health::routes(routes));
+    agent_monitor::routes(agent_metrics::routes(routes))
 }
 
 #[derive(Debug, Serialize)]
@@ -86,7 +87,7 @@ struct ItselfConfig<'a> {
     node_name: &'a str,
     #[serde(rename = "NodeID")]
     node_id: String,
-    revision: &'static str,
+    revision: &'a str,
     server: bool,
     version: &'a str,
 }
@@ -109,7 +110,7 @@ async fn itself(State(api): State<Shared>) -> Response {
             datacenter: description.datacenter.as_str(),
             node_name: description.node.as_str(),
             node_id: description.node_id.to_string(),
-            revision: "",
+            revision: &description.revision,
             server: description.server,
             version: &description.version,
         },

@@ -23,6 +23,7 @@ use crate::task::Tasks;
 use crate::types::{Index, RequestContext};
 
 mod agent;
+mod agent_about;
 mod agent_body;
 mod agent_health;
 mod agent_metrics;

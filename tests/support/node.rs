@@ -45,6 +45,9 @@ impl Control for NodeControl {
     fn monitor(&self) -> &Monitor {
         &self.1
     }
+    fn machine(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
     fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         let group = [("server".to_owned(), "true".to_owned())].into();
         [("consul".to_owned(), group)].into()
@@ -82,6 +85,8 @@ impl Node {
             datacenter: "dc1".parse().unwrap(),
             server: true,
             version: "0.1.0".to_owned(),
+            revision: String::new(),
+            build_date: String::new(),
             development: false,
             configuration: Value::Null,
         };

@@ -43,6 +43,9 @@ impl Control for TestControl {
     fn monitor(&self) -> &Monitor {
         &self.1
     }
+    fn machine(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
     fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>> {
         BTreeMap::new()
     }
@@ -80,6 +83,8 @@ impl Parts {
             datacenter: "dc1".parse().unwrap(),
             server: true,
             version: "0.1.0".to_owned(),
+            revision: String::new(),
+            build_date: String::new(),
             development,
             configuration: serde_json::Value::Null,
         };
