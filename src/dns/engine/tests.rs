@@ -14,7 +14,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use super::*;
 use crate::clock;
 use crate::dns::config::{SlowLimits, TcpLimits};
-use crate::dns::handler::{Received, Reply};
+use crate::dns::handler::{Asked, Received, Reply};
 
 /// Says yes to everything: the query comes back as a response.
 struct Identity;
@@ -44,6 +44,29 @@ impl Handler for Hand {
         buffer[2] |= 0x80;
         buffer[3] |= 6;
         Reply::Send(received.length)
+    }
+}
+
+/// Leaves everything to the slow path, whose answers are stale; asked for SRV, whatever it is.
+#[derive(Default)]
+struct Stale(Asked);
+
+impl Handler for Stale {
+    fn handle(&mut self, _: &Received, _: &mut [u8]) -> Reply {
+        self.0 = Asked {
+            qtype: Some(33),
+            stale: false,
+        };
+        Reply::Slow
+    }
+
+    fn handle_alone(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
+        self.0.stale = true;
+        Identity.handle(received, buffer)
+    }
+
+    fn asked(&self) -> Asked {
+        self.0
     }
 }
 
@@ -630,6 +653,29 @@ mod slow {
         let answer = read(&ask_udp(&running.client(), &missing));
         assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
         assert!(matches!(answer.authorities[0].data, RData::SOA(_)));
+        running.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_slow_question_counts_once_and_its_stale_answer_too() {
+        let running = begin(&config(), StaticZones::none(), Stale::default);
+        ask_udp(&running.client(), &query(7));
+        let mut stream = running.connect();
+        for _ in 0..2 {
+            stream.write_all(&framed(&query(7))).unwrap();
+            read_framed(&mut stream);
+        }
+        let text = running.metrics.text();
+        for line in [
+            "herald_dns_questions_total{transport=\"udp\",type=\"SRV\"} 1",
+            "herald_dns_questions_total{transport=\"tcp\",type=\"SRV\"} 2",
+            "herald_dns_slow_total{transport=\"udp\"} 1",
+            "herald_dns_slow_total{transport=\"tcp\"} 2",
+            "herald_dns_stale_answers_total{transport=\"udp\"} 1",
+            "herald_dns_stale_answers_total{transport=\"tcp\"} 2",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
         running.stop().await;
     }
 

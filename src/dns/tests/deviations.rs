@@ -563,7 +563,7 @@ mod chains {
 /// Rule 15.
 mod rfc8914 {
     use super::*;
-    use crate::dns::Freshness;
+    use crate::dns::{Asked, Freshness, Handler};
 
     fn with(freshness: Freshness) -> World {
         let mut world = one();
@@ -591,6 +591,33 @@ mod rfc8914 {
         assert_eq!(codes(&mut world, "web.service.consul"), [3, 0]);
         world.sources.freshness.lead();
         assert_eq!(codes(&mut world, "n1.node.consul"), [0_u16; 0]);
+    }
+
+    #[test]
+    fn the_engine_can_count_what_was_asked_and_what_is_stale() {
+        let mut world = with(Freshness::fresh());
+        let counted = |world: &mut World, name: &str, qtype: &str| {
+            world.ask(&ask(name, qtype));
+            world.responder.asked()
+        };
+        let srv = |stale| Asked {
+            qtype: Some(33),
+            stale,
+        };
+        assert_eq!(counted(&mut world, "web.service.consul", "SRV"), srv(false));
+        assert_eq!(counted(&mut world, "example.org", "SRV"), srv(false));
+        world.sources.freshness.heard(Duration::from_secs(6));
+        assert_eq!(counted(&mut world, "web.service.consul", "SRV"), srv(true));
+        // What is not of the catalog is never stale, whatever was asked before.
+        assert_eq!(
+            counted(&mut world, "0a000001.addr.consul", "SRV"),
+            srv(false)
+        );
+        assert_eq!(counted(&mut world, "example.org", "SRV"), srv(false));
+        let mut other = ask("n1.node.consul", "A").octets();
+        other[2] |= 0x20; // Not a QUERY.
+        world.raw(&other, Transport::Udp).unwrap();
+        assert_eq!(world.responder.asked(), Asked::default());
     }
 
     #[test]
