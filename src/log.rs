@@ -56,6 +56,9 @@ impl Event<'_> {
             let separator = if position == 0 { ":" } else { "" };
             write!(text, "{separator} {name}={value}").expect("writing to a string does not fail");
         }
+        if !text.contains(char::is_control) {
+            return text;
+        }
         text.chars()
             .flat_map(|letter| {
                 let escaped = letter.is_control().then(|| letter.escape_default());

@@ -145,6 +145,7 @@ mod figures {
     async fn json_has_the_reference_s_shape() {
         let agent = TestAgent::start().await;
         agent.ask("no.service.consul. A").await;
+        agent.shows(&["herald_catalog_nodes 1.0"]).await;
         let reply = agent.get("/v1/agent/metrics").await;
         assert_eq!(reply.header("Content-Type"), Some("application/json"));
         let shown = reply.json();
@@ -263,7 +264,10 @@ mod monitor {
 
         /// Reads until `text` has come.
         async fn until(&mut self, text: &str) -> &str {
-            while !self.text.contains(text) {
+            let mut seen = 0;
+            while !self.text[seen..].contains(text) {
+                // All of it is ASCII. Long streams are not searched again from their begin.
+                seen = self.text.len().saturating_sub(text.len());
                 assert!(self.more().await, "it ended with {:?}", self.text);
             }
             &self.text
@@ -328,17 +332,15 @@ mod monitor {
             quick.until(&format!("test: {number} ")).await;
             quick.text.clear();
         }
-        let lost = async {
-            loop {
-                if let Some((_, rest)) = slow.text.split_once("lines were left out: lines=")
-                    && let Some((lost, _)) = rest.split_once('\n')
-                {
-                    return lost.parse::<usize>().unwrap();
-                }
-                assert!(slow.more().await, "it ended");
+        let gap = "lines were left out: lines=";
+        slow.until(gap).await;
+        let lost = loop {
+            let (_, rest) = slow.text.split_once(gap).unwrap();
+            if let Some((lost, _)) = rest.split_once('\n') {
+                break lost.parse::<usize>().unwrap();
             }
+            assert!(slow.more().await, "it ended");
         };
-        let lost = lost.await;
         let seen = slow.text.matches("[INFO]  test: ").count();
         assert!(lost > 0);
         assert_eq!(seen + lost, 100);
