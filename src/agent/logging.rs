@@ -83,6 +83,11 @@ impl<'a> MakeWriter<'a> for Gate {
 /// Sends the events of this process to `gate`, and to those who listen at `monitor`, whatever the
 /// level of the log itself. Works once in a process; whether it did.
 pub fn install(log: Log, gate: Gate, monitor: &Monitor) -> bool {
+    tracing::subscriber::set_global_default(subscriber(log, gate, monitor)).is_ok()
+}
+
+/// What takes the events: each of its two layers has a filter of its own.
+fn subscriber(log: Log, gate: Gate, monitor: &Monitor) -> impl Subscriber + Send + Sync + use<> {
     let level = match log.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -103,8 +108,7 @@ pub fn install(log: Log, gate: Gate, monitor: &Monitor) -> bool {
         .with_writer(gate)
         .with_filter(targets);
     let heard = Heard(monitor.clone()).with_filter(Wanted(monitor.clone()));
-    let subscriber = tracing_subscriber::registry().with(lines).with(heard);
-    tracing::subscriber::set_global_default(subscriber).is_ok()
+    tracing_subscriber::registry().with(lines).with(heard)
 }
 
 struct Layout {
@@ -210,5 +214,36 @@ impl Visit for Fields {
             "message" => self.message = format!("{value:?}"),
             name => self.others.push((name, format!("{value:?}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbose_events_are_made_only_while_somebody_listens() {
+        let (monitor, log) = (
+            Monitor::default(),
+            Log {
+                level: Level::Error,
+                json: false,
+            },
+        );
+        let subscriber = subscriber(log, Gate::default(), &monitor);
+        // Libraries may always warn, at most as much as the agent itself.
+        assert_eq!(subscriber.max_level_hint(), Some(LevelFilter::ERROR));
+        let listener = monitor.listen(EventLevel::TRACE, Format::Plain).unwrap();
+        assert_eq!(subscriber.max_level_hint(), Some(LevelFilter::TRACE));
+        drop(listener);
+        assert_eq!(subscriber.max_level_hint(), Some(LevelFilter::ERROR));
+    }
+
+    #[test]
+    fn only_herald_itself_is_heard_at_verbose_levels() {
+        assert!(is_own("herald") && is_own("herald::http::server"));
+        assert!(!is_own("heralds") && !is_own("hyper"));
+        assert_eq!(module("herald::http::server"), "http");
+        assert_eq!(module("hyper::proto"), "hyper");
     }
 }
