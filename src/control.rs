@@ -2,6 +2,8 @@
 //! parts start before the agent is whole and must not know how it is made.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::log::Monitor;
 use crate::types::{Datacenter, Member, NodeId, NodeName};
@@ -25,14 +27,30 @@ pub struct Description {
     pub build_date: String,
     /// Whether it runs in development mode, which pretty-prints every JSON answer.
     pub development: bool,
-    /// The effective configuration, for people to read; no secrets.
-    pub configuration: serde_json::Value,
 }
+
+/// Why nothing was reloaded. The agent goes on as before, and the same will fail again until the
+/// configuration is put right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct ReloadError {
+    /// What is wrong, for people to read; one line for each mistake.
+    pub reason: String,
+}
+
+/// A reload under way. It goes on though nobody waits for it.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<(), ReloadError>> + Send>>;
 
 /// Asks the agent.
 pub trait Control: Send + Sync + 'static {
     /// What it is.
     fn description(&self) -> &Description;
+
+    /// The configuration in force, for people to read; no secrets.
+    fn configuration(&self) -> Arc<serde_json::Value>;
+
+    /// Reads the configuration again and takes on all of it that can change while running.
+    fn reload(&self) -> Reloading;
 
     /// The members of its LAN pool, or of the WAN pool.
     fn members(&self, wan: bool) -> Vec<Member>;

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::reload::Reloader;
 use super::{REVISION, VERSION, machine};
 use crate::clock::Utc;
 use crate::config::{Config, Identity};
-use crate::control::{Control, Description};
+use crate::control::{Control, Description, Reloading};
 use crate::directory::Directory;
 use crate::dns;
 use crate::http::duration;
@@ -35,6 +37,7 @@ pub(super) struct AgentControl {
     local: Local,
     dns: Option<dns::Handle>,
     monitor: Monitor,
+    reloader: Arc<Reloader>,
 }
 
 impl AgentControl {
@@ -44,6 +47,7 @@ impl AgentControl {
         local: Local,
         dns: Option<dns::Handle>,
         monitor: Monitor,
+        reloader: Arc<Reloader>,
     ) -> Self {
         let identity = &config.identity;
         Self {
@@ -57,6 +61,7 @@ impl AgentControl {
             local,
             dns,
             monitor,
+            reloader,
         }
     }
 }
@@ -64,6 +69,14 @@ impl AgentControl {
 impl Control for AgentControl {
     fn description(&self) -> &Description {
         &self.description
+    }
+
+    fn configuration(&self) -> Arc<Value> {
+        self.reloader.shown()
+    }
+
+    fn reload(&self) -> Reloading {
+        self.reloader.begin()
     }
 
     /// There is no gossip yet: an agent sees itself. In the WAN pool it has its datacenter in its
@@ -127,9 +140,8 @@ impl AgentControl {
     /// What is registered at this agent.
     fn registered(&self) -> Group {
         let state = self.local.state();
-        let ttl = |check: &&std::sync::Arc<LocalCheck>| {
-            matches!(check.definition.mechanism, Mechanism::Ttl(_))
-        };
+        let ttl =
+            |check: &&Arc<LocalCheck>| matches!(check.definition.mechanism, Mechanism::Ttl(_));
         let (checks, ttls) = (state.checks().count(), state.checks().filter(ttl).count());
         group([
             ("check_monitors", (checks - ttls).to_string()),
@@ -216,7 +228,6 @@ fn describe(config: &Config) -> Description {
         revision: REVISION.to_owned(),
         build_date: build_date(),
         development: identity.development,
-        configuration: effective(config),
     }
 }
 
@@ -229,7 +240,7 @@ fn build_date() -> String {
 }
 
 /// The configuration in force, under the names that the reference shows. No secrets.
-fn effective(config: &Config) -> Value {
+pub(super) fn effective(config: &Config) -> Value {
     let identity = &config.identity;
     let answers = &config.answers;
     let texts = |addresses: &[SocketAddr]| -> Vec<String> {

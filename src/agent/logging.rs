@@ -14,6 +14,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Registry, reload};
 
 use crate::clock::{self, Utc};
 use crate::config::{Level, Log};
@@ -80,24 +81,47 @@ impl<'a> MakeWriter<'a> for Gate {
     }
 }
 
-/// Sends the events of this process to `gate`, and to those who listen at `monitor`, whatever the
-/// level of the log itself. Works once in a process; whether it did.
-pub fn install(log: Log, gate: Gate, monitor: &Monitor) -> bool {
-    tracing::subscriber::set_global_default(subscriber(log, gate, monitor)).is_ok()
+/// Sets how much is logged. Clones set the same log.
+#[derive(Clone, Debug)]
+pub struct Dial(reload::Handle<Targets, Registry>);
+
+impl Dial {
+    /// From now on `level` is logged.
+    pub fn set(&self, level: Level) {
+        if let Err(error) = self.0.reload(targets(level)) {
+            tracing::warn!("the log level stays as it is: {error}");
+        }
+    }
+}
+
+/// The log of this process as an agent may use it.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// How much is written; `None` where the log is not the agent's to set.
+    pub dial: Option<Dial>,
+    /// Whoever listens. Without a log that feeds it, it is silent.
+    pub monitor: Monitor,
+}
+
+/// Sends the events of this process to `gate`, and to those who listen, whatever the level of the log
+/// itself. Works once in a process; if there is a log already, nothing is heard of it.
+pub fn install(log: Log, gate: Gate) -> Access {
+    let monitor = Monitor::default();
+    let (subscriber, dial) = subscriber(log, gate, &monitor);
+    let installed = tracing::subscriber::set_global_default(subscriber).is_ok();
+    Access {
+        dial: installed.then_some(dial),
+        monitor,
+    }
 }
 
 /// What takes the events: each of its two layers has a filter of its own.
-fn subscriber(log: Log, gate: Gate, monitor: &Monitor) -> impl Subscriber + Send + Sync + use<> {
-    let level = match log.level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
-    };
-    let targets = Targets::new()
-        .with_target("herald", level)
-        .with_default(level.min(LevelFilter::from_level(OTHERS_LEVEL_MAX)));
+fn subscriber(
+    log: Log,
+    gate: Gate,
+    monitor: &Monitor,
+) -> (impl Subscriber + Send + Sync + use<>, Dial) {
+    let (wanted, handle) = reload::Layer::new(targets(log.level));
     let format = if log.json {
         Format::Json
     } else {
@@ -106,9 +130,23 @@ fn subscriber(log: Log, gate: Gate, monitor: &Monitor) -> impl Subscriber + Send
     let lines = tracing_subscriber::fmt::layer()
         .event_format(Layout { format })
         .with_writer(gate)
-        .with_filter(targets);
+        .with_filter(wanted);
     let heard = Heard(monitor.clone()).with_filter(Wanted(monitor.clone()));
-    tracing_subscriber::registry().with(lines).with(heard)
+    let subscriber = tracing_subscriber::registry().with(lines).with(heard);
+    (subscriber, Dial(handle))
+}
+
+fn targets(level: Level) -> Targets {
+    let level = match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    Targets::new()
+        .with_target("herald", level)
+        .with_default(level.min(LevelFilter::from_level(OTHERS_LEVEL_MAX)))
 }
 
 struct Layout {
@@ -230,7 +268,7 @@ mod tests {
                 json: false,
             },
         );
-        let subscriber = subscriber(log, Gate::default(), &monitor);
+        let (subscriber, _dial) = subscriber(log, Gate::default(), &monitor);
         // Libraries may always warn, at most as much as the agent itself.
         assert_eq!(subscriber.max_level_hint(), Some(LevelFilter::ERROR));
         let listener = monitor.listen(EventLevel::TRACE, Format::Plain).unwrap();

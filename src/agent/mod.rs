@@ -2,7 +2,7 @@
 //! reverse.
 //!
 //! Owns what belongs to the whole only: the answers to questions about the agent itself
-//! (`control`), the log (`logging`), the start banner, the process-id file, and how many sockets
+//! (`control`), reloading its configuration (`reload`), the log (`logging`), the start banner, the process-id file, and how many sockets
 //! each part may have open (`descriptors`). What the parts do is theirs.
 //!
 //! **Invariant**: an agent that failed to start has stopped everything that it had started.
@@ -14,6 +14,7 @@ pub mod logging;
 mod machine;
 mod pid_file;
 mod process;
+mod reload;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,10 +25,9 @@ use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
 
 use crate::config::Config;
-use crate::control::Control;
+use crate::control::{Control, Reloading};
 use crate::directory::Directory;
 use crate::local::Local;
-use crate::log::Monitor;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
 use crate::{catalog, dns, http, local, raft, reconcile};
@@ -114,6 +114,7 @@ struct Handles {
     dns: Option<dns::Handle>,
     http: http::Handle,
     local: Local,
+    reloader: Arc<reload::Reloader>,
 }
 
 impl Agent {
@@ -122,17 +123,17 @@ impl Agent {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        Self::start_heard(config, Monitor::default()).await
+        Self::start_logged(config, logging::Access::default()).await
     }
 
-    /// The same where the log that `/v1/agent/monitor` shows comes through `monitor`; without one,
-    /// it shows nothing.
+    /// The same with a log, which it may set when it reloads and which `/v1/agent/monitor` shows;
+    /// without one, that shows nothing.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start_heard(config: &Config, monitor: Monitor) -> Result<Self, StartError> {
+    pub async fn start_logged(config: &Config, log: logging::Access) -> Result<Self, StartError> {
         let layers = Layers::default();
-        let started = match start_parts(config, monitor, &layers).await {
+        let started = match start_parts(config, log, &layers).await {
             Ok(handles) => config
                 .pid_file
                 .clone()
@@ -173,6 +174,12 @@ impl Agent {
         &self.handles.local
     }
 
+    /// Reads the configuration again, as [`Control::reload`] does. Begins at once, and goes on though
+    /// nobody waits.
+    pub fn reload(&self) -> Reloading {
+        self.handles.reloader.begin()
+    }
+
     /// Stops accepting, lets what is in progress finish, and ends every task and thread. Takes at
     /// most 2 s. Whether everything ended in time.
     pub async fn stop(self) -> bool {
@@ -184,7 +191,7 @@ impl Agent {
 
 async fn start_parts(
     config: &Config,
-    monitor: Monitor,
+    log: logging::Access,
     layers: &Layers,
 ) -> Result<Handles, StartError> {
     let metrics = Metrics::named(config.metrics.clone());
@@ -207,12 +214,21 @@ async fn start_parts(
         local.load(&config.definitions, limits).await?;
     }
     let dns = start_dns(config, listen.as_ref(), reader, &metrics, &layers.front).await?;
+    let (dns, answers) = dns.unzip();
+    let parts = reload::Parts {
+        local: local.clone(),
+        answers,
+        dial: log.dial,
+        tasks: layers.front.clone(),
+    };
+    let reloader = Arc::new(reload::Reloader::new(config, parts));
     let control: Arc<dyn Control> = Arc::new(control::AgentControl::new(
         config,
         directory.clone(),
         local.clone(),
         dns.clone(),
-        monitor,
+        log.monitor,
+        Arc::clone(&reloader),
     ));
     let dependencies = http::Dependencies {
         directory,
@@ -220,7 +236,13 @@ async fn start_parts(
         local: local.clone(),
     };
     let http = http::start(front, dependencies, &metrics, &layers.front).await?;
-    Ok(Handles { dns, http, local })
+    reloader.started(http.clone());
+    Ok(Handles {
+        dns,
+        http,
+        local,
+        reloader,
+    })
 }
 
 /// Starts DNS, unless it is off: static zones first, since the answers must know their names.
@@ -230,7 +252,7 @@ async fn start_dns(
     catalog: catalog::Reader,
     metrics: &Metrics,
     tasks: &Tasks,
-) -> Result<Option<dns::Handle>, StartError> {
+) -> Result<Option<(dns::Handle, reload::Answers)>, StartError> {
     let Some(listen) = listen else {
         return Ok(None);
     };
@@ -242,10 +264,11 @@ async fn start_dns(
     };
     let mut options = config.answers.clone();
     options.slow_zones = zones.origins().to_vec();
-    let settings = dns::Settings::new(options)?;
+    let slow_zones = options.slow_zones.clone();
+    let settings = Arc::new(ArcSwap::from_pointee(dns::Settings::new(options)?));
     let sources = dns::Sources {
         catalog,
-        settings: Arc::new(ArcSwap::from_pointee(settings)),
+        settings: Arc::clone(&settings),
         freshness: Arc::new(dns::Freshness::fresh()),
         unencodable: metrics.register(
             "dns_unencodable",
@@ -254,5 +277,12 @@ async fn start_dns(
         ),
     };
     let handlers = move || dns::Responder::new(sources.clone());
-    Ok(Some(dns::start(listen, zones, handlers, metrics, tasks)?))
+    let handle = dns::start(listen, zones, handlers, metrics, tasks)?;
+    Ok(Some((
+        handle,
+        reload::Answers {
+            settings,
+            slow_zones,
+        },
+    )))
 }

@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::{Exit, flags};
 
 /// Commands to come: name, and what they come with.
-const LATER: [(&str, &str); 10] = [
+const LATER: [(&str, &str); 9] = [
     ("event", "user events"),
     ("force-leave", "the membership protocol"),
     ("join", "the membership protocol"),
@@ -16,7 +16,6 @@ const LATER: [(&str, &str); 10] = [
     ("leave", "the membership protocol"),
     ("operator", "replication"),
     ("peering", "several datacenters"),
-    ("reload", "the reading of files while an agent runs"),
     ("rtt", "network coordinates"),
     ("snapshot", "replication"),
 ];

@@ -12,7 +12,6 @@ use crate::agent::logging::{self, Gate};
 use crate::agent::{Agent, GREETING, banner};
 use crate::clock;
 use crate::config::{Config, Flags, Identity, Leave, Setting, SettingValue};
-use crate::log::Monitor;
 
 /// A further signal within this time belongs to the first: `timeout` and terminals signal a program
 /// and then its whole group.
@@ -105,13 +104,12 @@ pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
     };
     print(&format!("{GREETING}\n"));
     let gate = Gate::default();
-    let monitor = Monitor::default();
-    logging::install(config.log, gate.clone(), &monitor);
+    let log = logging::install(config.log, gate.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let code = runtime.block_on(serve(&config, &gate, monitor));
+    let code = runtime.block_on(serve(&config, log, &gate));
     runtime.shutdown_timeout(RUNTIME_END);
     gate.open();
     match code {
@@ -213,11 +211,11 @@ fn setting(flag: &'static str, key: &'static str, value: SettingValue) -> Settin
 }
 
 /// Runs an agent until a signal comes, and returns the exit code.
-async fn serve(config: &Config, gate: &Gate, monitor: Monitor) -> Result<u8> {
+async fn serve(config: &Config, log: logging::Access, gate: &Gate) -> Result<u8> {
     // Listen before anything else, so that no signal during the start is lost.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let leave = config.leave;
-    let agent = Agent::start_heard(config, monitor).await?;
+    let agent = Agent::start_logged(config, log).await?;
     print(&banner(&config.identity, &agent));
     for warning in warnings(&config.identity) {
         print(&format!("==> {warning}\n"));
@@ -226,11 +224,11 @@ async fn serve(config: &Config, gate: &Gate, monitor: Monitor) -> Result<u8> {
     print("==> Log data will now stream in as it occurs:\n\n");
     gate.open();
     print("==> herald agent running!\n");
-    let code = signals.wait(leave).await;
+    let code = signals.wait(leave, || drop(agent.reload())).await;
     let caught = clock::now();
     let forced = async {
         while caught.elapsed() < SAME_SIGNAL {
-            signals.wait(leave).await;
+            signals.wait(leave, || ()).await;
         }
     };
     let stopped = tokio::select! {
@@ -279,8 +277,8 @@ impl Signals {
     }
 
     /// Waits for a signal that ends the agent and returns the exit code that it asks for: 0 where
-    /// the agent is to leave, else 1.
-    async fn wait(&mut self, leave: Leave) -> u8 {
+    /// the agent is to leave, else 1. Calls `reload` for each that asks for it.
+    async fn wait(&mut self, leave: Leave, reload: impl Fn()) -> u8 {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => {
@@ -292,7 +290,8 @@ impl Signals {
                     return u8::from(!leave.on_terminate);
                 }
                 _ = self.hangup.recv() => {
-                    tracing::warn!(target: "herald::agent", "Caught signal: signal=hangup; reloading is not supported yet");
+                    tracing::info!(target: "herald::agent", "Caught signal: signal=hangup; reloading the configuration");
+                    reload();
                 }
             }
         }

@@ -21,6 +21,7 @@ mod maint;
 mod man;
 mod members;
 mod monitor;
+mod reload;
 mod services;
 mod table;
 mod tree;
@@ -71,7 +72,7 @@ enum Definition {
     Below(&'static [Command]),
 }
 
-const COMMANDS: [Command; 14] = [
+const COMMANDS: [Command; 15] = [
     Command {
         name: "agent",
         about: "Runs an agent: HTTP, DNS, checks",
@@ -131,6 +132,12 @@ const COMMANDS: [Command; 14] = [
         about: "Shows the log of an agent as it is written",
         definition: Definition::Flags(monitor::Options::command),
         run: monitor::run,
+    },
+    Command {
+        name: "reload",
+        about: "Makes an agent read its configuration again",
+        definition: Definition::Flags(reload::Options::command),
+        run: reload::run,
     },
     Command {
         name: "services",

@@ -251,10 +251,12 @@ fn http(raw: &Raw, identity: &Identity) -> http::Config {
     let node = identity.node.as_str().to_ascii_lowercase();
     config.domains.extend(alternative.into_iter().chain([node]));
     let per_client = raw.limits.http_max_conns_per_client;
-    set(
-        &mut config.client_connections_max,
-        per_client.and_then(Bounded::get),
-    );
+    config.client_connections_max = match per_client.and_then(Bounded::get) {
+        None => config.client_connections_max,
+        // As in the reference: no bound but that of all clients together.
+        Some(0) => config.connections_max,
+        Some(count) => count,
+    };
     config
 }
 

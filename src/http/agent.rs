@@ -50,6 +50,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .write_below("/v1/agent/service/deregister/", deregister_service)
         .write_below("/v1/agent/service/maintenance/", service_maintenance)
         .write("/v1/agent/maintenance", node_maintenance)
+        .write("/v1/agent/reload", reload)
         .write("/v1/agent/check/register", register_check)
         .write_below("/v1/agent/check/deregister/", deregister_check)
         .write_below("/v1/agent/check/pass/", pass)
@@ -100,6 +101,7 @@ async fn itself(State(api): State<Shared>) -> Response {
         .iter()
         .find(|member| member.name == description.node.as_str());
     let node = api.local.node();
+    let configuration = api.control.configuration();
     let mut stats = api.control.statistics();
     let own_stats = stats.entry("agent".to_owned()).or_default();
     for (name, count) in counts(&api) {
@@ -114,7 +116,7 @@ async fn itself(State(api): State<Shared>) -> Response {
             server: description.server,
             version: &description.version,
         },
-        debug_config: &description.configuration,
+        debug_config: &configuration,
         coord: ORIGIN,
         member: own.map(AgentMember::new),
         stats,
@@ -298,6 +300,17 @@ async fn node_maintenance(State(api): State<Shared>, query: Query) -> Result<Sta
     let reason = maintenance_reason(&query)?;
     api.local.node_maintenance(reason).await;
     Ok(StatusCode::OK)
+}
+
+/// `PUT /v1/agent/reload`.
+///
+/// # Errors
+/// 500: the configuration is refused, and nothing changed.
+async fn reload(State(api): State<Shared>) -> Result<StatusCode, ApiError> {
+    match api.control.reload().await {
+        Ok(()) => Ok(StatusCode::OK),
+        Err(error) => Err(ApiError::internal(error.to_string())),
+    }
 }
 
 /// The reason, which may be empty, to go into maintenance; `None` to come out.

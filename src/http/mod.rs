@@ -9,6 +9,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -153,12 +154,18 @@ pub enum StartError {
 #[derive(Clone, Debug)]
 pub struct Handle {
     addresses: Vec<SocketAddr>,
+    client_connections_max: Arc<AtomicUsize>,
 }
 
 impl Handle {
     /// Addresses listened on, in the order of [`Config::listen`], with the ports they got.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Bounds the connections of one client address from now on; those that are open stay.
+    pub fn set_client_connections_max(&self, count: usize) {
+        self.client_connections_max.store(count, Ordering::Relaxed);
     }
 }
 
@@ -194,8 +201,13 @@ pub async fn start(
     let groups = health::routes(status::routes(groups));
     let groups = agent::routes(groups);
     let router = ui::routes(groups, config.ui).finish(api);
-    server::serve(config, listeners, router, counts, tasks);
-    Ok(Handle { addresses })
+    let client_connections_max = Arc::new(AtomicUsize::new(config.client_connections_max));
+    let clients = server::Clients::new(Arc::clone(&client_connections_max));
+    server::serve(config, clients, listeners, router, counts, tasks);
+    Ok(Handle {
+        addresses,
+        client_connections_max,
+    })
 }
 
 /// What every handler can reach.

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,13 +62,14 @@ pub(crate) async fn listen(
 /// Accepts connections until the tasks stop.
 pub(crate) fn serve(
     config: Config,
+    clients: Clients,
     listeners: Vec<(SocketAddr, TcpListener)>,
     router: Router,
     counts: Counts,
     tasks: &Tasks,
 ) {
     let server = Arc::new(Server {
-        clients: Clients::default(),
+        clients,
         refusals: Arc::new(Semaphore::new(
             REFUSALS_MAX.min(config.connections_max / 4).max(1),
         )),
@@ -288,8 +290,12 @@ pub(crate) fn moved(method: &Method, target: &str) -> Response<Body> {
 }
 
 /// Open connections by client address.
-#[derive(Debug, Default)]
-struct Clients(Mutex<Census>);
+#[derive(Debug)]
+pub(crate) struct Clients {
+    census: Mutex<Census>,
+    /// Most connections of one address.
+    of_client_max: Arc<AtomicUsize>,
+}
 
 #[derive(Debug, Default)]
 struct Census {
@@ -298,14 +304,22 @@ struct Census {
 }
 
 impl Clients {
+    /// None yet, and at most so many of one address.
+    pub(crate) fn new(of_client_max: Arc<AtomicUsize>) -> Self {
+        Self {
+            census: Mutex::default(),
+            of_client_max,
+        }
+    }
+
     /// Counts a connection in, or says which bound it meets.
     fn enter(&self, ip: IpAddr, config: &Config) -> Result<(), Limit> {
-        let mut census = self.0.lock().expect("no holder of this lock panics");
+        let mut census = self.census.lock().expect("no holder of this lock panics");
         if census.total >= config.connections_max {
             return Err(Limit::Connections);
         }
         let of_client = census.by_ip.get(&ip).copied().unwrap_or_default();
-        if of_client >= config.client_connections_max {
+        if of_client >= self.of_client_max.load(Ordering::Relaxed) {
             return Err(Limit::ClientConnections);
         }
         census.total += 1;
@@ -314,7 +328,7 @@ impl Clients {
     }
 
     fn leave(&self, ip: IpAddr) {
-        let mut census = self.0.lock().expect("no holder of this lock panics");
+        let mut census = self.census.lock().expect("no holder of this lock panics");
         census.total = census.total.saturating_sub(1);
         if let Some(of_client) = census.by_ip.get_mut(&ip) {
             *of_client -= 1;
@@ -336,7 +350,7 @@ mod tests {
             client_connections_max: 2,
             ..Config::default()
         };
-        let clients = Clients::default();
+        let clients = Clients::new(Arc::new(AtomicUsize::new(2)));
         let [first, second] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from);
         assert_eq!(clients.enter(first, &config), Ok(()));
         assert_eq!(clients.enter(first, &config), Ok(()));

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout};
 
-use super::{LIMIT, command, finish, herald, program, signal};
+use super::{LIMIT, ask, command, finish, herald, program, signal};
 use crate::support::agent::TestAgent;
 use crate::support::directory::Directory;
 
@@ -131,6 +131,22 @@ impl Running {
         (port("HTTP: "), port("DNS: "))
     }
 
+    /// Reads until a line has all of `parts`.
+    async fn line_with(&mut self, parts: &[&str]) {
+        let mut seen = Vec::new();
+        let read = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                if parts.iter().all(|part| line.contains(part)) {
+                    return true;
+                }
+                seen.push(line);
+            }
+            false
+        };
+        let found = tokio::time::timeout(LIMIT, read).await;
+        assert!(found == Ok(true), "no line has {parts:?}: {seen:?}");
+    }
+
     /// Sends a signal and returns the exit code, the time until then, and the lines since the start.
     pub(crate) async fn end(mut self, name: &str) -> (i32, Duration, Vec<String>) {
         let started = herald::clock::monotonic();
@@ -231,15 +247,64 @@ async fn an_agent_that_leaves_on_a_signal_exits_with_0() {
 }
 
 #[tokio::test]
-async fn a_hangup_does_not_end_an_agent() {
-    let mut agent = Running::start(program(), &["-dev"]).await;
-    signal(agent.child.id().unwrap(), "HUP").await;
-    let line = agent.lines.next_line().await.unwrap().unwrap();
+async fn a_hangup_reloads_and_does_not_end_an_agent() {
+    let directory = Directory::new();
+    let file = directory.write("a.json", r#"{"log_level": "info"}"#);
+    let arguments = ["-dev", "-config-file", file.to_str().unwrap()];
+    let mut agent = Running::start(program(), &arguments).await;
+    let id = agent.child.id().unwrap();
+    directory.write("a.json", r#"{"log_level": "error", "datacenter": "other"}"#);
+    signal(id, "HUP").await;
+    agent.line_with(&["[INFO]  agent: ", "hangup"]).await;
+    // The log itself is quieter after this; what follows is the last that INFO lets through.
+    directory.write("a.json", r#"{"log_level": "warn", "datacenter": "other"}"#);
+    signal(id, "HUP").await;
+    agent
+        .line_with(&["[WARN]  agent: ", "take a restart to change: datacenter"])
+        .await;
+    directory.write("a.json", "{\n\"serevr\": true}");
+    signal(id, "HUP").await;
+    agent
+        .line_with(&[
+            "[ERROR] agent: ",
+            "nothing changed",
+            "a.json:2: invalid config key serevr",
+        ])
+        .await;
+    let (code, _, lines) = agent.end("TERM").await;
+    assert_eq!(code, 1);
+    // Not even the last line of an agent is logged at this level.
     assert!(
-        line.contains("[WARN]  agent: ") && line.contains("hangup"),
-        "{line}"
+        !lines.iter().any(|line| line.contains("[INFO]")),
+        "{lines:?}"
     );
-    assert_eq!(agent.end("TERM").await.0, 1);
+}
+
+#[tokio::test]
+async fn reload_makes_an_agent_read_its_files_again() {
+    let directory = Directory::new();
+    directory.write("web.json", r#"{"service": {"name": "web", "port": 80}}"#);
+    let agent = TestAgent::reading(&directory).await;
+    directory.write("db.json", r#"{"service": {"name": "db", "port": 5432}}"#);
+    let finished = ask(&agent, "reload").await;
+    assert_eq!((finished.code, &*finished.err), (0, ""));
+    assert_eq!(finished.out, "Configuration reload triggered\n");
+    let finished = ask(&agent, "catalog services").await;
+    assert_eq!(finished.out, "consul\ndb\nweb\n");
+    directory.write("db.json", r#"{"service": {"name": "db", "port": "5432"}}"#);
+    let finished = ask(&agent, "reload").await;
+    assert_eq!((finished.code, &*finished.out), (1, ""));
+    let complaint =
+        "db.json:1: service.port: expected a whole number from 0 to 65535, found string";
+    assert!(
+        finished
+            .err
+            .starts_with("Error reloading: Unexpected response code: 500 (")
+            && finished.err.contains(complaint),
+        "{}",
+        finished.err
+    );
+    agent.stop().await;
 }
 
 #[tokio::test]

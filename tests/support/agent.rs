@@ -1,6 +1,7 @@
 //! An agent inside the test's own process, and what tests ask it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use herald::agent::{Agent, StartError};
@@ -37,13 +38,23 @@ impl TestAgent {
     pub(crate) async fn try_with(content: &str) -> Result<Self, StartError> {
         let directory = Directory::new();
         let file = directory.write("test.json", content);
+        Self::start_from(vec![file], !content.contains("\"ports\"")).await
+    }
+
+    /// The same with the configuration files of a directory, which stays for reloads.
+    pub(crate) async fn reading(directory: &Directory) -> Self {
+        let started = Self::start_from(vec![directory.0.clone()], true).await;
+        started.expect("the agent starts")
+    }
+
+    async fn start_from(files: Vec<PathBuf>, free_ports: bool) -> Result<Self, StartError> {
         let number = |flag, key| Setting {
             flag,
             key,
             value: SettingValue::Number(0),
         };
         let mut settings = vec![number("http-port", "ports.http")];
-        if !content.contains("\"ports\"") {
+        if free_ports {
             settings.push(number("dns-port", "ports.dns"));
         }
         settings.push(Setting {
@@ -53,7 +64,7 @@ impl TestAgent {
         });
         let config = Config::load(&Flags {
             development: true,
-            files: vec![file],
+            files,
             settings,
         })
         .expect("the configuration is valid");

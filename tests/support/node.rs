@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herald::catalog::{self, Reader};
-use herald::control::{Control, Description};
+use herald::control::{Control, Description, ReloadError, Reloading};
 use herald::directory::{self, Directory};
 use herald::log::Monitor;
 use herald::metrics::Metrics;
@@ -31,6 +31,13 @@ struct NodeControl(Description, Monitor);
 impl Control for NodeControl {
     fn description(&self) -> &Description {
         &self.0
+    }
+    fn configuration(&self) -> Arc<Value> {
+        Arc::new(Value::Null)
+    }
+    fn reload(&self) -> Reloading {
+        let reason = "c.json:1: invalid config key x".to_owned();
+        Box::pin(std::future::ready(Err(ReloadError { reason })))
     }
     fn members(&self, wan: bool) -> Vec<Member> {
         let name = if wan { "n1.dc1" } else { "n1" };
@@ -88,7 +95,6 @@ impl Node {
             revision: String::new(),
             build_date: String::new(),
             development: false,
-            configuration: Value::Null,
         };
         let config = local::Config {
             node,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald::control::{Control, Description};
+use herald::control::{Control, Description, ReloadError, Reloading};
 use herald::directory::{self, Directory};
 use herald::log::Monitor;
 use herald::metrics::Metrics;
@@ -30,6 +30,13 @@ struct TestControl(Description, Monitor);
 impl Control for TestControl {
     fn description(&self) -> &Description {
         &self.0
+    }
+    fn configuration(&self) -> Arc<serde_json::Value> {
+        Arc::new(serde_json::Value::Null)
+    }
+    fn reload(&self) -> Reloading {
+        let reason = "these parts have no configuration".to_owned();
+        Box::pin(std::future::ready(Err(ReloadError { reason })))
     }
     fn members(&self, _wan: bool) -> Vec<Member> {
         vec![Member {
@@ -86,7 +93,6 @@ impl Parts {
             revision: String::new(),
             build_date: String::new(),
             development,
-            configuration: serde_json::Value::Null,
         };
         let monitor = Monitor::default();
         let dependencies = http::Dependencies {
