@@ -11,7 +11,7 @@ use super::{Exit, explain, flags, print};
 use crate::agent::logging::{self, Gate};
 use crate::agent::{Agent, GREETING, banner};
 use crate::clock;
-use crate::config::{Config, Flags, Identity, Leave, Setting, SettingValue};
+use crate::config::{Config, Flags, Format, Identity, Leave, Setting, SettingValue};
 
 /// A further signal within this time belongs to the first: `timeout` and terminals signal a program
 /// and then its whole group.
@@ -40,18 +40,27 @@ pub(super) struct Options {
     /// Addresses for HTTP and DNS, with blanks between them.
     #[arg(long, value_name = "addresses")]
     client: Option<String>,
-    /// Directory whose .json files are read in name order; may be repeated.
+    /// Most octets of a check's output that are kept. Default 4096.
+    #[arg(long = "check_output_max_size", value_name = "octets")]
+    check_output_max_size: Option<i64>,
+    /// Directory whose .json and .hcl files are read in name order; may be repeated.
     #[arg(long, value_name = "path")]
     config_dir: Vec<PathBuf>,
-    /// JSON file to read; may be repeated.
+    /// JSON or HCL file to read; may be repeated.
     #[arg(long, value_name = "path")]
     config_file: Vec<PathBuf>,
+    /// Language of all configuration files, whatever their names: hcl or json.
+    #[arg(long, value_name = "language")]
+    config_format: Option<Format>,
     /// Directory for what must survive a restart.
     #[arg(long, value_name = "path")]
     data_dir: Option<String>,
     /// Name of the datacenter. Default dc1.
     #[arg(long, value_name = "name")]
     datacenter: Option<String>,
+    /// How long a blocking read waits that names no time. Default 300s.
+    #[arg(long, value_name = "duration")]
+    default_query_time: Option<String>,
     /// Development mode: one server in memory on 127.0.0.1.
     #[arg(long, num_args = 0..=1, default_value_t = false)]
     dev: bool,
@@ -67,6 +76,9 @@ pub(super) struct Options {
     /// Let checks start programs, also those that are registered over HTTP.
     #[arg(long, num_args = 0..=1)]
     enable_script_checks: Option<bool>,
+    /// A piece of configuration in HCL, which wins over all else; may be repeated.
+    #[arg(long, value_name = "text")]
+    hcl: Vec<String>,
     /// Port for HTTP; -1 is off, 0 lets the system choose. Default 8500.
     #[arg(long, value_name = "port")]
     http_port: Option<i64>,
@@ -76,6 +88,9 @@ pub(super) struct Options {
     /// How much to log: trace, debug, info, warn or error.
     #[arg(long, value_name = "level")]
     log_level: Option<String>,
+    /// How long a blocking read may wait. Default 600s.
+    #[arg(long, value_name = "duration")]
+    max_query_time: Option<String>,
     /// Name of this node. Default: the host's name.
     #[arg(long, value_name = "name")]
     node: Option<String>,
@@ -88,9 +103,18 @@ pub(super) struct Options {
     /// File for the process id.
     #[arg(long, value_name = "path")]
     pid_file: Option<String>,
+    /// Port for gossip within the datacenter. Default 8301.
+    #[arg(long, value_name = "port")]
+    serf_lan_port: Option<i64>,
+    /// Port for gossip between datacenters; -1 is off. Default 8302.
+    #[arg(long, value_name = "port")]
+    serf_wan_port: Option<i64>,
     /// Run as a server.
     #[arg(long, num_args = 0..=1)]
     server: Option<bool>,
+    /// Port of the servers' own protocol. Default 8300.
+    #[arg(long, value_name = "port")]
+    server_port: Option<i64>,
     /// Serve the page for people at /ui/.
     #[arg(long, num_args = 0..=1)]
     ui: Option<bool>,
@@ -141,6 +165,8 @@ fn read_flags(arguments: &[String]) -> Result<Flags, Exit> {
     Ok(Flags {
         development: options.dev,
         files: files.into_iter().map(|(_, path)| path).collect(),
+        format: options.config_format,
+        fragments: options.hcl.clone(),
         settings: options.settings()?,
     })
 }
@@ -166,9 +192,19 @@ impl Options {
                 "bootstrap_expect",
                 self.bootstrap_expect,
             ),
+            number(
+                "check_output_max_size",
+                "check_output_max_size",
+                self.check_output_max_size,
+            ),
             text("client", "client_addr", self.client),
             text("data-dir", "data_dir", self.data_dir),
             text("datacenter", "datacenter", self.datacenter),
+            text(
+                "default-query-time",
+                "default_query_time",
+                self.default_query_time,
+            ),
             number("dns-port", "ports.dns", self.dns_port),
             text("domain", "domain", self.domain),
             boolean(
@@ -184,10 +220,14 @@ impl Options {
             number("http-port", "ports.http", self.http_port),
             boolean("log-json", "log_json", self.log_json),
             text("log-level", "log_level", self.log_level),
+            text("max-query-time", "max_query_time", self.max_query_time),
             text("node", "node_name", self.node),
             text("node-id", "node_id", self.node_id),
             text("pid-file", "pid_file", self.pid_file),
+            number("serf-lan-port", "ports.serf_lan", self.serf_lan_port),
+            number("serf-wan-port", "ports.serf_wan", self.serf_wan_port),
             boolean("server", "server", self.server),
+            number("server-port", "ports.server", self.server_port),
             boolean("ui", "ui", self.ui),
         ];
         let pairs = self.node_meta.iter().map(|pair| {

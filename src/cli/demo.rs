@@ -52,11 +52,11 @@ async fn demonstrate(stay: bool) -> Result<()> {
     };
     let config = Config::load(&Flags {
         development: true,
-        files: Vec::new(),
         settings: vec![
             free("dns-port", "ports.dns"),
             free("http-port", "ports.http"),
         ],
+        ..Flags::default()
     })?;
     let agent = Agent::start(&config)
         .await

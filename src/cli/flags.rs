@@ -12,17 +12,13 @@ use super::Exit;
 /// Longest line of a help text.
 const COLUMNS: usize = 80;
 /// Flags of the reference for features that do not exist yet; no command has them for itself.
-const LATER: [&str; 41] = [
+const LATER: [&str; 33] = [
     "advertise-wan",
     "allow-write-http-from",
-    "check_output_max_size",
-    "config-format",
-    "default-query-time",
     "disable-host-node-id",
     "disable-keyring-file",
     "encrypt",
     "grpc-port",
-    "hcl",
     "https-port",
     "join",
     "join-wan",
@@ -30,7 +26,6 @@ const LATER: [&str; 41] = [
     "log-rotate-bytes",
     "log-rotate-duration",
     "log-rotate-max-files",
-    "max-query-time",
     "namespace",
     "non-voting-server",
     "primary-gateway",
@@ -46,11 +41,8 @@ const LATER: [&str; 41] = [
     "retry-max-wan",
     "serf-lan-allowed-cidrs",
     "serf-lan-bind",
-    "serf-lan-port",
     "serf-wan-allowed-cidrs",
     "serf-wan-bind",
-    "serf-wan-port",
-    "server-port",
     "syslog",
     "ui-content-path",
     "ui-dir",

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::connection::{Connection, ServerRead, with_query};
 use super::{Command, Definition, Exit, block_on, dispatch_below, flags, print};
 use crate::client::http::encode;
+use crate::config;
 
 pub(super) const COMMANDS: [Command; 2] = [
     Command {
@@ -30,7 +31,7 @@ pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
     dispatch_below("services", about, &COMMANDS, arguments)
 }
 
-/// Adds a service described by flags, or the services described by JSON files, to an agent.
+/// Adds a service described by flags, or the services described by JSON or HCL files, to an agent.
 #[derive(Debug, clap::Parser)]
 struct RegisterOptions {
     #[command(flatten)]
@@ -63,7 +64,7 @@ struct RegisterOptions {
     files: Vec<String>,
 }
 
-/// Removes a service by its id, or the services described by JSON files, from an agent.
+/// Removes a service by its id, or the services described by JSON or HCL files, from an agent.
 #[derive(Debug, clap::Parser)]
 struct DeregisterOptions {
     #[command(flatten)]
@@ -189,22 +190,20 @@ fn tagged_address(target: &str) -> Result<Value> {
     Ok(json!({"address": address, "port": port}))
 }
 
-/// The definitions under `service` and `services` of JSON files, as the API takes them.
+/// The definitions under `service` and `services` of JSON or HCL files, as the API takes them.
 fn from_files(files: &[String]) -> Result<Vec<Value>> {
     let mut services = Vec::new();
     for file in files {
-        if Path::new(file).extension().is_some_and(|end| end == "hcl") {
-            bail!("{file}: .hcl files are not supported yet, write JSON");
-        }
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
-        let content: Map<String, Value> =
-            serde_json::from_str(&text).with_context(|| file.clone())?;
+        let content = config::read_document(Path::new(file))?;
+        let Value::Object(content) = content else {
+            bail!("{file}: it must hold an object");
+        };
         for (key, value) in content {
             match (key.to_ascii_lowercase().as_str(), value) {
-                ("service", value) => services.push(for_api(value)),
-                ("services", Value::Array(values)) => {
+                ("service" | "services", Value::Array(values)) => {
                     services.extend(values.into_iter().map(for_api));
                 }
+                ("service" | "services", value) => services.push(for_api(value)),
                 _ => bail!("{file}: invalid config key {key}, expected service or services"),
             }
         }
@@ -213,21 +212,33 @@ fn from_files(files: &[String]) -> Result<Vec<Value>> {
 }
 
 /// A definition in the spelling of files as the API takes it: keys without underscores (the API
-/// does not regard case), `id` of a check as `checkid`.
+/// does not regard case), all checks in one list, `id` of a check as `checkid`.
 fn for_api(service: Value) -> Value {
     let Value::Object(members) = service else {
         return service;
     };
-    let translate = |(key, value): (String, Value)| {
+    let mut translated = Map::new();
+    let (mut checks, mut last) = (Vec::new(), Vec::new());
+    for (key, value) in members {
         let key = key.replace('_', "").to_ascii_lowercase();
-        let value = match (key.as_str(), value) {
-            ("check", check) => check_for_api(check),
-            ("checks", Value::Array(checks)) => checks.into_iter().map(check_for_api).collect(),
-            (_, value) => value,
+        let into = match key.as_str() {
+            "checks" => &mut checks,
+            "check" => &mut last,
+            _ => {
+                translated.insert(key, value);
+                continue;
+            }
         };
-        (key, value)
-    };
-    members.into_iter().map(translate).collect()
+        match value {
+            Value::Array(values) => into.extend(values.into_iter().map(check_for_api)),
+            value => into.push(check_for_api(value)),
+        }
+    }
+    checks.append(&mut last);
+    if !checks.is_empty() {
+        translated.insert("checks".to_owned(), Value::Array(checks));
+    }
+    Value::Object(translated)
 }
 
 fn check_for_api(check: Value) -> Value {
@@ -258,7 +269,7 @@ mod tests {
         });
         let expected = json!({
             "name": "web", "enabletagoverride": true, "meta": {"Keep_Me": "1"},
-            "check": {"checkid": "c", "ttl": "10s", "deregistercriticalserviceafter": "1m"},
+            "checks": [{"checkid": "c", "ttl": "10s", "deregistercriticalserviceafter": "1m"}],
         });
         assert_eq!(for_api(service), expected);
     }

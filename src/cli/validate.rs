@@ -3,7 +3,7 @@
 use anyhow::Context;
 
 use super::{Exit, flags, print};
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, Format};
 
 /// Checks that an agent would start from these configuration files and directories.
 #[derive(Debug, clap::Parser)]
@@ -11,6 +11,9 @@ pub(super) struct Options {
     /// Say nothing if all is well.
     #[arg(long, num_args = 0..=1, default_value_t = false)]
     quiet: bool,
+    /// Language of all files, whatever their names: hcl or json.
+    #[arg(long, value_name = "language")]
+    config_format: Option<Format>,
     /// Files and directories to check.
     #[arg(value_hint = clap::ValueHint::AnyPath)]
     files: Vec<std::path::PathBuf>,
@@ -23,6 +26,7 @@ pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
     }
     let flags = Flags {
         files: options.files,
+        format: options.config_format,
         ..Flags::default()
     };
     Config::load(&flags).context("Config validation failed")?;

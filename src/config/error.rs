@@ -30,14 +30,8 @@ pub enum ConfigError {
         /// Largest size that is read, in octets.
         max: u64,
     },
-    /// A file in a language that is not read yet.
-    #[error("config: {}: .hcl files are not supported yet, write JSON", .path.display())]
-    Hcl {
-        /// Path as it was given.
-        path: PathBuf,
-    },
     /// Neither `.json` nor `.hcl`: the language is not known.
-    #[error("config: {}: the file name must end in .json", .path.display())]
+    #[error("config: {}: the file name must end in .json or .hcl, or -config-format must be given", .path.display())]
     Extension {
         /// Path as it was given.
         path: PathBuf,
@@ -106,6 +100,15 @@ impl Problem {
             path: vec![key.to_owned()],
             complaint: Complaint::Later,
         }
+    }
+
+    /// `key` at `place` is there already, at `first` in the same file.
+    pub(super) fn twice(place: Place, key: &str, first: &Place) -> Self {
+        let message = match first.line {
+            Some(line) => format!("is given twice, first in line {line}"),
+            None => "is given twice".to_owned(),
+        };
+        Self::at(place, message).below(key)
     }
 
     /// What to leave out of a tree so that the other mistakes in it show: the key itself where it

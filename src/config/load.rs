@@ -1,14 +1,16 @@
-//! Finds and reads configuration files, and lays development mode, files and flags over each other
-//! in this order, later ones winning.
+//! Finds and reads configuration files, and lays development mode, files, flags and fragments over
+//! each other in this order, later ones winning.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::Deserialize;
 
 use super::definitions;
 use super::error::{ConfigError, Problem};
+use super::hcl;
 use super::raw::Raw;
 use super::tree::{Node, Value};
 use super::written::Written;
@@ -28,8 +30,52 @@ pub struct Flags {
     pub development: bool,
     /// Files and directories in the order given.
     pub files: Vec<PathBuf>,
+    /// Language of all files, whatever their names (`-config-format`).
+    pub format: Option<Format>,
+    /// Pieces of configuration in HCL (`-hcl`); they win over all else.
+    pub fragments: Vec<String>,
     /// Flags that stand for a key of the files.
     pub settings: Vec<Setting>,
+}
+
+/// Language of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `.json`.
+    Json,
+    /// `.hcl`.
+    Hcl,
+}
+
+/// The text names no language of files; nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it must be hcl or json")]
+pub struct FormatError;
+
+impl FromStr for Format {
+    type Err = FormatError;
+    fn from_str(text: &str) -> Result<Self, FormatError> {
+        match text {
+            "json" => Ok(Self::Json),
+            "hcl" => Ok(Self::Hcl),
+            _ => Err(FormatError),
+        }
+    }
+}
+
+impl Format {
+    /// The language that a file's name tells.
+    fn of(path: &Path) -> Option<Self> {
+        let end = path.extension()?.to_str()?;
+        end.parse().ok()
+    }
+
+    fn parse(self, source: &str, text: &str) -> Result<Node, Problem> {
+        match self {
+            Self::Json => Node::parse(source, text),
+            Self::Hcl => hcl::parse(source, text),
+        }
+    }
 }
 
 /// One flag that stands for a key of the files and wins over them.
@@ -77,8 +123,8 @@ pub(super) fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
         whole = whole.merge(Node::parse("flag -dev", DEVELOPMENT)?);
     }
     let mut problems = Vec::new();
-    for path in find_files(&flags.files)? {
-        let node = read(&path)?;
+    for (path, format) in find_files(&flags.files, flags.format)? {
+        let node = read(&path, format)?;
         // A mistake is an error also where a later file or flag hides it.
         if let Err(mistakes) = mirror(&node) {
             problems.extend(mistakes);
@@ -90,6 +136,9 @@ pub(super) fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
     }
     for setting in &flags.settings {
         whole = whole.merge(setting.node());
+    }
+    for fragment in &flags.fragments {
+        whole = whole.merge(hcl::parse("flag -hcl", fragment)?);
     }
     let raw = mirror(&whole).map_err(ConfigError::Values)?;
     Ok(Loaded {
@@ -138,8 +187,12 @@ impl Setting {
     }
 }
 
-/// Files as given, and in the place of each directory its `.json` files in name order.
-fn find_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ConfigError> {
+/// Files as given, and in the place of each directory its `.json` and `.hcl` files in name order;
+/// with a `format`, all its files.
+fn find_files(
+    paths: &[PathBuf],
+    format: Option<Format>,
+) -> Result<Vec<(PathBuf, Format)>, ConfigError> {
     let mut files = Vec::new();
     for path in paths {
         let cannot_read = |source: io::Error| ConfigError::Read {
@@ -147,40 +200,36 @@ fn find_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ConfigError> {
             source,
         };
         if !fs::metadata(path).map_err(cannot_read)?.is_dir() {
-            check_extension(path)?;
-            files.push(path.clone());
+            let path = path.clone();
+            match format.or_else(|| Format::of(&path)) {
+                Some(format) => files.push((path, format)),
+                None => return Err(ConfigError::Extension { path }),
+            }
             continue;
         }
         let mut found = Vec::new();
         for entry in fs::read_dir(path).map_err(cannot_read)? {
-            let entry = entry.map_err(cannot_read)?;
-            let is_file = fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file());
-            let named = extension(&entry.path()).is_some_and(|end| end == "json" || end == "hcl");
-            if is_file && named {
-                check_extension(&entry.path())?;
-                found.push(entry.path());
-            }
+            let path = entry.map_err(cannot_read)?.path();
+            let is_file = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+            let format = format.or_else(|| Format::of(&path));
+            found.extend(format.filter(|_| is_file).map(|format| (path, format)));
         }
-        found.sort();
+        found.sort_by(|(left, _), (right, _)| left.cmp(right));
         files.extend(found);
     }
     Ok(files)
 }
 
-fn extension(path: &Path) -> Option<&str> {
-    path.extension().and_then(|end| end.to_str())
+/// What a file says, not checked against any key: HCL where its name ends in `.hcl`, else JSON.
+///
+/// # Errors
+/// It cannot be read, or is not of its language.
+pub fn read_document(path: &Path) -> Result<serde_json::Value, ConfigError> {
+    let format = Format::of(path).unwrap_or(Format::Json);
+    read(path, format).map(|node| node.to_json())
 }
 
-fn check_extension(path: &Path) -> Result<(), ConfigError> {
-    let path = path.to_owned();
-    match extension(&path) {
-        Some("json") => Ok(()),
-        Some("hcl") => Err(ConfigError::Hcl { path }),
-        _ => Err(ConfigError::Extension { path }),
-    }
-}
-
-fn read(path: &Path) -> Result<Node, ConfigError> {
+fn read(path: &Path, format: Format) -> Result<Node, ConfigError> {
     let cannot_read = |source: io::Error| ConfigError::Read {
         path: path.to_owned(),
         source,
@@ -194,5 +243,6 @@ fn read(path: &Path) -> Result<Node, ConfigError> {
         });
     }
     let text = fs::read_to_string(path).map_err(cannot_read)?;
-    Node::parse(&path.display().to_string(), &text).map_err(Problem::into)
+    let node = format.parse(&path.display().to_string(), &text);
+    node.map_err(Problem::into)
 }

@@ -12,6 +12,7 @@ mod check;
 mod definitions;
 mod deserialize;
 mod error;
+mod hcl;
 mod later;
 mod load;
 mod nearest;
@@ -27,7 +28,7 @@ use crate::types::{Datacenter, Meta, NodeId, NodeName};
 use crate::{directory, dns, http, local, metrics, raft, reconcile};
 
 pub use error::{ConfigError, Problem};
-pub use load::{Flags, Setting, SettingValue};
+pub use load::{Flags, Format, FormatError, Setting, SettingValue, read_document};
 pub use raw::{Level, LevelError};
 pub use written::Written;
 

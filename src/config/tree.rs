@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::error::Problem;
 
 /// Deepest nesting of lists and objects that is read.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// Objects whose keys the operator chooses, so that their case tells them apart.
 const FREE_KEYS: [&str; 3] = ["node_meta", "service_ttl", "response_headers"];
@@ -44,7 +44,7 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
-/// A JSON value.
+/// A value of JSON or HCL.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
@@ -173,14 +173,27 @@ impl Node {
         }
     }
 
-    /// An object alone as a list of one.
-    fn into_list(self) -> Self {
-        match self.value {
-            Value::Object(_) => Self {
-                place: self.place.clone(),
-                value: Value::List(vec![self]),
-            },
-            _ => self,
+    /// The same without places.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Boolean(value) => (*value).into(),
+            Value::Number(number) => serde_json::Value::Number(number.clone()),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Object(entries) => entries
+                .iter()
+                .map(|entry| (entry.key.clone(), entry.node.to_json()))
+                .collect(),
+        }
+    }
+
+    /// Makes of an object alone a list of one.
+    pub(super) fn make_list(&mut self) {
+        if let Value::Object(_) = self.value {
+            let value = std::mem::replace(&mut self.value, Value::Null);
+            let place = self.place.clone();
+            self.value = Value::List(vec![Self { place, value }]);
         }
     }
 
@@ -233,7 +246,8 @@ fn merge_entry(entries: &mut Vec<Entry>, other: Entry, free_keys: bool) {
     let mut own = std::mem::replace(&mut entry.node, hole);
     let mut others = other.node;
     if !free_keys && is_listed(&other.key) {
-        (own, others) = (own.into_list(), others.into_list());
+        own.make_list();
+        others.make_list();
     }
     entry.node = own.merge_keyed(others, below);
     entry.place = other.place;
@@ -294,11 +308,7 @@ impl<'a> Reader<'a> {
         for (key, raw) in members.0 {
             let place = self.place(self.key_offset(raw));
             if let Some(first) = entries.iter().find(|entry| entry.key == key) {
-                let message = match first.place.line {
-                    Some(line) => format!("is given twice, first in line {line}"),
-                    None => "is given twice".to_owned(),
-                };
-                return Err(Problem::at(place, message).below(&key));
+                return Err(Problem::twice(place, &key, &first.place));
             }
             let node = self
                 .read(raw, depth + 1)

@@ -66,6 +66,7 @@ impl TestAgent {
             development: true,
             files,
             settings,
+            ..Flags::default()
         })
         .expect("the configuration is valid");
         let agent = Agent::start(&config).await?;
