@@ -39,6 +39,21 @@ async fn configuration_is_validated_without_starting_anything() {
     assert_eq!(herald(&["validate"]).await.code, 1);
 }
 
+/// Each line of the second file is a complaint about the first, which has every key of the
+/// reference; a feature that comes takes its lines away.
+#[tokio::test]
+async fn every_key_that_is_not_supported_yet_is_named() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let file = vectors.join("config_all_keys.json");
+    let finished = herald(&["validate", file.to_str().unwrap()]).await;
+    assert_eq!((finished.code, &*finished.out), (1, ""));
+    let complaints = finished.err.strip_prefix("Config validation failed: ").unwrap();
+    let place = format!("{}:1: ", file.display());
+    let complaints = complaints.replace(&place, "");
+    let expected = std::fs::read_to_string(vectors.join("config_all_keys.unsupported")).unwrap();
+    assert_eq!(complaints, expected);
+}
+
 #[tokio::test]
 async fn an_agent_that_cannot_start_says_why() {
     let finished = herald(&["agent"]).await;
