@@ -73,7 +73,7 @@ const HOMES: [(&str, &[&str]); 18] = [
     ("hyper_util", &["health", "http", "client"]),
     ("mimalloc", &["main"]),
     ("nix", &["health", "dns", "config", "agent"]),
-    ("regex", &["cli", "filter"]),
+    ("regex", &["cli", "config", "filter"]),
     ("rustls", &["health"]),
     ("rustls_native_certs", &["health"]),
     ("socket2", &["dns", "http"]),

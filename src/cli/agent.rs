@@ -22,13 +22,14 @@ const RUNTIME_END: Duration = Duration::from_millis(50);
 /// Runs an agent until it is interrupted: registration over HTTP, answers over DNS.
 #[derive(Debug, clap::Parser)]
 pub(super) struct Options {
-    /// Address to advertise to others. Default: the one bound to.
+    /// Address to advertise to others, or a template. Default: the one bound to.
     #[arg(long, value_name = "address")]
     advertise: Option<String>,
     /// A second domain with the same content.
     #[arg(long, value_name = "domain")]
     alt_domain: Option<String>,
-    /// Address for traffic between agents.
+    /// Address for traffic between agents, or a template: `{{ GetInterfaceIP "eth0" }}`. Also
+    /// `HERALD_BIND_INTERFACE` or `CONSUL_BIND_INTERFACE`: the name of an interface.
     #[arg(long, value_name = "address")]
     bind: Option<String>,
     /// Start a cluster with this server as its first.
@@ -37,7 +38,8 @@ pub(super) struct Options {
     /// Servers to wait for before a cluster starts; only 1 so far.
     #[arg(long, value_name = "count")]
     bootstrap_expect: Option<i64>,
-    /// Addresses for HTTP and DNS, with blanks between them.
+    /// Addresses for HTTP and DNS, with blanks between them, or templates. Also
+    /// `HERALD_CLIENT_INTERFACE` or `CONSUL_CLIENT_INTERFACE`: the name of an interface.
     #[arg(long, value_name = "addresses")]
     client: Option<String>,
     /// Most octets of a check's output that are kept. Default 4096.
@@ -167,8 +169,60 @@ fn read_flags(arguments: &[String]) -> Result<Flags, Exit> {
         files: files.into_iter().map(|(_, path)| path).collect(),
         format: options.config_format,
         fragments: options.hcl.clone(),
-        settings: options.settings()?,
+        settings: interface_settings(|name| std::env::var(name).ok())?
+            .into_iter()
+            .chain(options.settings()?)
+            .collect(),
     })
+}
+
+/// Variables that name an interface whose first IPv4 address is bound to, as container images know
+/// them; the first that is set counts, and flags win.
+const INTERFACES: [(&str, [(&str, &str); 2]); 2] = [
+    (
+        "bind_addr",
+        [
+            ("HERALD_BIND_INTERFACE", "bind (HERALD_BIND_INTERFACE)"),
+            ("CONSUL_BIND_INTERFACE", "bind (CONSUL_BIND_INTERFACE)"),
+        ],
+    ),
+    (
+        "client_addr",
+        [
+            (
+                "HERALD_CLIENT_INTERFACE",
+                "client (HERALD_CLIENT_INTERFACE)",
+            ),
+            (
+                "CONSUL_CLIENT_INTERFACE",
+                "client (CONSUL_CLIENT_INTERFACE)",
+            ),
+        ],
+    ),
+];
+
+/// What those variables set.
+fn interface_settings(variable: impl Fn(&str) -> Option<String>) -> Result<Vec<Setting>> {
+    let mut settings = Vec::new();
+    for (key, variables) in INTERFACES {
+        let given = variables.into_iter().find_map(|(name, flag)| {
+            let interface = variable(name).filter(|interface| !interface.is_empty())?;
+            Some((name, flag, interface))
+        });
+        let Some((name, flag, interface)) = given else {
+            continue;
+        };
+        let part = |letter: char| letter.is_ascii_alphanumeric() || "_-.:@".contains(letter);
+        if !interface.chars().all(part) {
+            anyhow::bail!("{name} is {interface:?}, which is no name of an interface");
+        }
+        let pattern = interface.replace('.', "[.]");
+        let template = format!(
+            "{{{{ GetAllInterfaces | include \"name\" \"^{pattern}$\" | include \"type\" \"IPv4\" | attr \"address\" }}}}"
+        );
+        settings.push(setting(flag, key, SettingValue::Text(template)));
+    }
+    Ok(settings)
 }
 
 impl Options {
@@ -373,6 +427,36 @@ mod tests {
                 "node_meta Pair(\"rack\", \"7:8\")",
             ]
         );
+    }
+
+    #[test]
+    fn variables_name_interfaces_to_bind_to() {
+        let shown = |variables: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(have, _)| *have == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let settings = interface_settings(variable).map_err(|error| error.to_string())?;
+            let settings = settings.into_iter();
+            let shown = settings.map(|setting| format!("{} {:?}", setting.flag, setting.value));
+            Ok::<Vec<String>, String>(shown.collect())
+        };
+        assert_eq!(shown(&[("CONSUL_BIND_INTERFACE", "")]), Ok(Vec::new()));
+        let both = shown(&[
+            ("CONSUL_BIND_INTERFACE", "eth0"),
+            ("HERALD_BIND_INTERFACE", "eth0.7"),
+            ("CONSUL_CLIENT_INTERFACE", "lo"),
+        ]);
+        let [bind, client] = &both.unwrap()[..] else {
+            panic!("two settings");
+        };
+        assert!(
+            bind.starts_with("bind (HERALD_BIND_INTERFACE) ") && bind.contains("^eth0[.]7$"),
+            "{bind}"
+        );
+        assert!(client.contains("^lo$"), "{client}");
+        let bad = shown(&[("CONSUL_BIND_INTERFACE", "a\" | x")]).unwrap_err();
+        assert!(bad.contains("CONSUL_BIND_INTERFACE is \"a"), "{bad}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::error::ConfigError;
+use super::interfaces;
 
 /// The address to advertise: `advertise` if given, else `bind` if it is one address, else the
 /// machine's only private IPv4 address (RFC 1918, RFC 6598), as the reference chooses it.
@@ -16,40 +17,42 @@ pub(super) fn choose(advertise: Option<IpAddr>, bind: IpAddr) -> Result<IpAddr, 
         }),
         Some(address) => Ok(address),
         None if !bind.is_unspecified() => Ok(bind),
-        None => only_private(&interface_addresses()),
+        None => only_private(&candidates()),
     }
 }
 
-fn only_private(addresses: &[Ipv4Addr]) -> Result<IpAddr, ConfigError> {
-    let mut private: Vec<Ipv4Addr> = addresses
+/// An IPv4 address and the name of its interface.
+type Candidate = (Ipv4Addr, String);
+
+fn only_private(candidates: &[Candidate]) -> Result<IpAddr, ConfigError> {
+    let mut private: Vec<&Candidate> = candidates
         .iter()
-        .copied()
-        .filter(|address| address.is_private() || is_shared(*address))
+        .filter(|(address, _)| address.is_private() || is_shared(*address))
         .collect();
     private.sort();
-    private.dedup();
-    let list = |addresses: &[Ipv4Addr]| {
-        let texts: Vec<String> = addresses.iter().map(Ipv4Addr::to_string).collect();
-        texts.join(", ")
-    };
+    private.dedup_by_key(|(address, _)| *address);
+    let advice = "Please configure one with 'bind' and/or 'advertise'";
     let reason = match private.as_slice() {
-        [one] => return Ok(IpAddr::V4(*one)),
-        [] if addresses.is_empty() => {
-            "No private IPv4 address found. Please configure one with 'bind' and/or 'advertise'."
-                .to_owned()
-        }
+        [(one, _)] => return Ok(IpAddr::V4(*one)),
+        [] if candidates.is_empty() => format!("No private IPv4 address found. {advice}."),
         [] => format!(
-            "No private IPv4 address found among {}. Please configure one with 'bind' and/or \
-             'advertise'.",
-            list(addresses)
+            "No private IPv4 address found among {}. {advice}.",
+            list(candidates.iter())
         ),
-        several => format!(
-            "Multiple private IPv4 addresses found: {}. Please configure one with 'bind' and/or \
-             'advertise'.",
-            list(several)
+        [(first, name), ..] => format!(
+            "Multiple private IPv4 addresses found: {}. {advice}, as in -bind {first} or \
+             -bind '{{{{ GetInterfaceIP \"{name}\" }}}}'.",
+            list(private.iter().copied())
         ),
     };
     Err(ConfigError::Advertise { reason })
+}
+
+fn list<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> String {
+    let texts: Vec<String> = candidates
+        .map(|(address, name)| format!("{address} ({name})"))
+        .collect();
+    texts.join(", ")
 }
 
 /// Whether the address is shared address space (RFC 6598), which counts as private.
@@ -58,14 +61,14 @@ fn is_shared(address: Ipv4Addr) -> bool {
     first == 100 && (64..128).contains(&second)
 }
 
-/// IPv4 addresses of this machine; none if the system does not tell.
-fn interface_addresses() -> Vec<Ipv4Addr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
-        return Vec::new();
-    };
-    interfaces
-        .filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()))
-        .filter(|address| !address.is_loopback())
+/// IPv4 addresses of this machine that are not for itself alone.
+fn candidates() -> Vec<Candidate> {
+    let found = interfaces::all().into_iter();
+    found
+        .filter_map(|own| match own.address {
+            IpAddr::V4(address) if !address.is_loopback() => Some((address, own.name)),
+            _ => None,
+        })
         .collect()
 }
 
@@ -73,23 +76,32 @@ fn interface_addresses() -> Vec<Ipv4Addr> {
 mod tests {
     use super::*;
 
+    fn candidate(address: [u8; 4], name: &str) -> Candidate {
+        (address.into(), name.to_owned())
+    }
+
     #[test]
     fn the_only_private_address_is_advertised() {
-        let found = only_private(&[[203, 0, 113, 1].into(), [10, 1, 2, 3].into()]);
+        let public = candidate([203, 0, 113, 1], "eth0");
+        let found = only_private(&[public, candidate([10, 1, 2, 3], "eth1")]);
         assert_eq!(found.unwrap(), IpAddr::from([10, 1, 2, 3]));
-        assert!(only_private(&[[100, 64, 0, 1].into()]).is_ok());
+        assert!(only_private(&[candidate([100, 64, 0, 1], "eth0")]).is_ok());
     }
 
     #[test]
     fn candidates_and_flags_are_named_where_there_is_a_choice() {
-        let error = only_private(&[[10, 1, 2, 3].into(), [192, 168, 0, 1].into()]).unwrap_err();
-        let text = error.to_string();
-        assert!(
-            text.contains("10.1.2.3, 192.168.0.1") && text.contains("'bind'"),
-            "{text}"
+        let both = [
+            candidate([192, 168, 0, 1], "docker0"),
+            candidate([10, 1, 2, 3], "eth0"),
+        ];
+        assert_eq!(
+            only_private(&both).unwrap_err().to_string(),
+            "Multiple private IPv4 addresses found: 10.1.2.3 (eth0), 192.168.0.1 (docker0). Please \
+             configure one with 'bind' and/or 'advertise', as in -bind 10.1.2.3 or \
+             -bind '{{ GetInterfaceIP \"eth0\" }}'."
         );
-        let error = only_private(&[[203, 0, 113, 1].into()]).unwrap_err();
-        assert!(error.to_string().contains("203.0.113.1"));
+        let error = only_private(&[candidate([203, 0, 113, 1], "eth0")]).unwrap_err();
+        assert!(error.to_string().contains("203.0.113.1 (eth0)"));
     }
 
     #[test]

@@ -13,11 +13,13 @@ mod definitions;
 mod deserialize;
 mod error;
 mod hcl;
+mod interfaces;
 mod later;
 mod load;
 mod nearest;
 mod raw;
 mod telemetry;
+mod template;
 mod tree;
 mod written;
 

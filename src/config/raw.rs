@@ -3,6 +3,7 @@
 //! Flags are turned into the same keys, so that one check covers both. Checks that need one value
 //! only happen here, while its place is known.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::definitions::{DefinedCheck, DefinedService, Several};
 use super::telemetry::RawTelemetry;
+use super::{interfaces, template};
 use crate::http::duration;
 use crate::types::{Datacenter, Meta, NodeId, NodeName};
 
@@ -287,17 +289,22 @@ impl Wanted for IpAddr {
 }
 
 fn read_ip(text: &str) -> Result<IpAddr, String> {
-    if text.contains("{{") {
-        return Err(format!(
-            "address templates such as {text:?} are not supported yet"
-        ));
-    }
+    let text = &expand(text)?;
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
     bare.unwrap_or(text)
         .parse()
         .map_err(|_| format!("{text:?} is not an IP address"))
+}
+
+/// `text` with the addresses that its templates choose on this machine.
+fn expand(text: &str) -> Result<Cow<'_, str>, String> {
+    if text.contains("{{") {
+        let expanded = template::expand(text, &interfaces::all())?;
+        return Ok(Cow::Owned(expanded.trim().to_owned()));
+    }
+    Ok(Cow::Borrowed(text))
 }
 
 /// IP addresses separated by blanks.
@@ -313,7 +320,8 @@ impl<'de> Deserialize<'de> for IpList {
                 if let Some(path) = text.strip_prefix("unix://") {
                     return Err(format!("Unix socket {path:?} is not supported yet"));
                 }
-                text.split_whitespace()
+                expand(text)?
+                    .split_whitespace()
                     .map(read_ip)
                     .collect::<Result<_, _>>()
                     .map(Self)

@@ -277,8 +277,8 @@ fn a_value_out_of_range_is_named_with_its_limit() {
             ["bind_addr", "\"host\"", "IP address"],
         ),
         (
-            r#"{"bind_addr": "{{ GetPrivateIP }}"}"#,
-            ["bind_addr", "GetPrivateIP", "not supported yet"],
+            r#"{"bind_addr": "{{ GetNothing }}"}"#,
+            ["bind_addr", "GetNothing", "not supported here"],
         ),
         (r#"{"node_id": "x"}"#, ["node_id", "\"x\"", "UUID"]),
         (

@@ -47,7 +47,10 @@ async fn every_key_that_is_not_supported_yet_is_named() {
     let file = vectors.join("config_all_keys.json");
     let finished = herald(&["validate", file.to_str().unwrap()]).await;
     assert_eq!((finished.code, &*finished.out), (1, ""));
-    let complaints = finished.err.strip_prefix("Config validation failed: ").unwrap();
+    let complaints = finished
+        .err
+        .strip_prefix("Config validation failed: ")
+        .unwrap();
     let place = format!("{}:1: ", file.display());
     let complaints = complaints.replace(&place, "");
     let expected = std::fs::read_to_string(vectors.join("config_all_keys.unsupported")).unwrap();
@@ -102,7 +105,17 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(program: &Path, arguments: &[&str]) -> Self {
+        Self::start_where(program, arguments, &[]).await
+    }
+
+    /// The same with variables.
+    pub(crate) async fn start_where(
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut command = command(program, &["agent"]);
+        command.envs(variables.iter().copied());
         command
             .args(arguments)
             .args(["-dns-port=0", "-http-port=0", "-node=n1"]);
@@ -204,6 +217,42 @@ async fn the_banner_has_the_layout_that_operators_know() {
         ]
     );
     agent.end("TERM").await;
+}
+
+#[tokio::test]
+async fn addresses_are_chosen_by_template_or_by_the_name_of_an_interface() {
+    let directory = Directory::new();
+    let data = directory.0.to_str().unwrap();
+    let arguments = ["-server", "-data-dir", data];
+    let variables = [
+        ("CONSUL_BIND_INTERFACE", "lo"),
+        ("HERALD_CLIENT_INTERFACE", "lo"),
+    ];
+    let agent = Running::start_where(program(), &arguments, &variables).await;
+    let has = |agent: &Running, text: &str| {
+        let found = agent.banner.iter().any(|line| line.contains(text));
+        assert!(found, "{text} in {:?}", agent.banner);
+    };
+    has(&agent, "Client Addr: [127.0.0.1] ");
+    has(&agent, "Cluster Addr: 127.0.0.1 ");
+    agent.end("TERM").await;
+    let template =
+        "{{ GetAllInterfaces | include \"network\" \"127.0.0.0/8\" | attr \"address\" }}";
+    let arguments = ["-server", "-data-dir", data, "-bind", template];
+    // A flag wins over the variable.
+    let variables = [("CONSUL_BIND_INTERFACE", "none0")];
+    let agent = Running::start_where(program(), &arguments, &variables).await;
+    has(&agent, "Cluster Addr: 127.0.0.1 ");
+    agent.end("TERM").await;
+    let mut command = command(program(), &["agent", "-dev"]);
+    command.env("CONSUL_CLIENT_INTERFACE", "none0");
+    let finished = finish(command).await;
+    let complaint = "==> flag -client (CONSUL_CLIENT_INTERFACE): client_addr: address template";
+    assert!(
+        finished.code == 1 && finished.err.starts_with(complaint),
+        "{}",
+        finished.err
+    );
 }
 
 /// Longest time from a signal to the end of an agent.
