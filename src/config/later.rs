@@ -208,16 +208,28 @@ pub(super) fn is_later(name: &str, key: &str) -> bool {
         .any(|later| later.eq_ignore_ascii_case(key))
 }
 
-/// Whether the value leaves the feature off: what herald does anyway.
+/// Values that ask for what herald does anyway: versions of protocols, the path of the page.
+const AS_IT_IS: [(&str, &str); 4] = [
+    ("protocol", "2"),
+    ("protocol", "3"),
+    ("raft_protocol", "3"),
+    ("ui_content_path", "/ui/"),
+];
+
+/// Whether the value leaves the feature off, or asks for what herald does anyway.
 pub(super) fn asks_for_nothing(key: &str, value: &Value) -> bool {
-    let negative = key.to_ascii_lowercase().starts_with("disable_");
+    let key = key.to_ascii_lowercase();
+    let as_it_is = |value: &str| AS_IT_IS.contains(&(&*key, value));
+    let negative = key.starts_with("disable_");
     match value {
         Value::Null => true,
         Value::Boolean(value) => *value == negative,
-        Value::Text(text) => text.is_empty(),
+        Value::Text(text) => text.is_empty() || text == "0s" || as_it_is(text),
         Value::List(items) => items.is_empty(),
         Value::Object(entries) => entries.is_empty(),
         // A port of 0 or -1 is off.
-        Value::Number(number) => number.as_i64().is_some_and(|number| number <= 0),
+        Value::Number(number) => {
+            number.as_i64().is_some_and(|number| number <= 0) || as_it_is(&number.to_string())
+        }
     }
 }

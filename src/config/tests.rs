@@ -312,9 +312,11 @@ fn keys_of_features_to_come_are_refused_by_name_unless_they_ask_for_nothing() {
         "c.json:2: recursors: is not supported yet"
     );
     assert!(complaint(r#"{"ports": {"https": 8501}}"#).contains("ports.https: is not supported"));
+    assert!(complaint(r#"{"protocol": 4}"#).contains("protocol: is not supported yet"));
     assert!(complaint(r#"{"disable_remote_exec": false}"#).contains("not supported yet"));
     let quiet = r#"{"recursors": [], "enable_debug": false, "acl": {}, "log_file": "",
-        "disable_remote_exec": true, "ports": {"https": -1}, "encrypt_verify_incoming": null}"#;
+        "disable_remote_exec": true, "protocol": 3, "raft_protocol": 3,
+        "ui_content_path": "/ui/", "discovery_max_stale": "0s", "ports": {"https": -1}, "encrypt_verify_incoming": null}"#;
     assert!(read(quiet).is_ok());
 }
 
