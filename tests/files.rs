@@ -57,6 +57,12 @@ async fn check(agent: &TestAgent, id: &str) -> (String, String) {
     (text("Status"), text("Output"))
 }
 
+/// Waits until DNS answers a question with `part`: a busy machine may acknowledge a change before
+/// the catalog has it.
+async fn answers(agent: &TestAgent, question: &str, part: &str) {
+    eventually(async || agent.ask(question).await.to_string().contains(part)).await;
+}
+
 async fn reload(agent: &TestAgent) {
     let reply = put(agent.http_address(), "/v1/agent/reload", "").await;
     assert_eq!((reply.status, reply.text()), (200, String::new()));
@@ -74,15 +80,13 @@ async fn the_service_file_of_a_tutorial_is_answered_over_dns() {
     let directory = Directory::new();
     directory.write("hello.json", TUTORIAL);
     let agent = TestAgent::reading(&directory).await;
-    let answer = agent.ask("hello.service.consul SRV").await;
-    assert!(
-        answer
-            .to_string()
-            .contains("5050 7f000001.addr.dc1.consul."),
-        "{answer}"
-    );
-    let answer = agent.ask("primary.hello.service.consul A").await;
-    assert!(answer.to_string().contains("127.0.0.1"), "{answer}");
+    answers(
+        &agent,
+        "hello.service.consul SRV",
+        "5050 7f000001.addr.dc1.consul.",
+    )
+    .await;
+    answers(&agent, "primary.hello.service.consul A", "127.0.0.1").await;
     let rows = json_of(&agent, "/v1/health/service/hello").await;
     let checks = rows[0]["Checks"].as_array().unwrap();
     let own = |check: &&Value| check["ServiceID"] == "hello1";
@@ -103,6 +107,7 @@ async fn a_check_without_service_belongs_to_the_node() {
     ]}"#;
     directory.write("checks.json", file);
     let agent = TestAgent::reading(&directory).await;
+    answers(&agent, "web.service.consul A", "ANSWER: 1").await;
     let checks = json_of(&agent, "/v1/health/node/n1").await;
     let row = |id: &str| {
         let rows = checks.as_array().unwrap();
@@ -154,12 +159,13 @@ async fn a_reload_adds_removes_and_keeps() {
         check(&agent, "kept").await,
         ("warning".into(), "look".into())
     );
-    // The catalog and DNS know by now.
-    let catalog = json_of(&agent, "/v1/catalog/services").await;
-    let names: Vec<_> = catalog.as_object().unwrap().keys().collect();
-    assert_eq!(names, ["api", "consul", "kept", "new"]);
-    let answer = agent.ask("new.service.consul SRV").await.to_string();
-    assert!(answer.contains(" 3 "), "{answer}");
+    eventually(async || {
+        let catalog = json_of(&agent, "/v1/catalog/services").await;
+        let names: Vec<_> = catalog.as_object().unwrap().keys().cloned().collect();
+        names == ["api", "consul", "kept", "new"]
+    })
+    .await;
+    answers(&agent, "new.service.consul SRV", " 3 ").await;
     // Changed in place, a service keeps what its check says.
     directory.write("kept.json", &service("kept", 4));
     reload(&agent).await;
@@ -167,8 +173,7 @@ async fn a_reload_adds_removes_and_keeps() {
         check(&agent, "kept").await,
         ("warning".into(), "look".into())
     );
-    let answer = agent.ask("kept.service.consul SRV").await.to_string();
-    assert!(answer.contains(" 4 "), "{answer}");
+    answers(&agent, "kept.service.consul SRV", " 4 ").await;
     agent.stop().await;
 }
 
@@ -233,16 +238,21 @@ async fn a_reload_takes_on_node_metadata_answers_and_limits() {
             "log_level": "warn", "datacenter": "other", "ports": {"serf_lan": 9}}"#,
     );
     reload(&agent).await;
-    let node = json_of(&agent, "/v1/catalog/node/n1").await;
-    assert_eq!(node["Node"]["Meta"]["rack"], "7");
-    let answer = agent.ask("web.service.consul A").await.to_string();
-    assert!(answer.contains("\t42\t"), "{answer}");
+    eventually(async || {
+        let node = json_of(&agent, "/v1/catalog/node/n1").await;
+        node["Node"]["Meta"]["rack"] == "7"
+    })
+    .await;
+    answers(&agent, "web.service.consul A", "\t42\t").await;
     // Another output alone reaches the catalog at once now.
     agent
         .put("/v1/agent/check/pass/web?note=fine", Value::Null)
         .await;
-    let checks = json_of(&agent, "/v1/health/checks/web").await;
-    assert_eq!(checks[0]["Output"], "fine");
+    eventually(async || {
+        let checks = json_of(&agent, "/v1/health/checks/web").await;
+        checks[0]["Output"] == "fine"
+    })
+    .await;
     let itself = json_of(&agent, "/v1/agent/self").await;
     assert_eq!(itself["Meta"]["rack"], "7");
     let shown = &itself["DebugConfig"];
@@ -278,5 +288,30 @@ async fn a_reload_bounds_the_connections_of_one_client() {
     // 0 is no bound of its own.
     limit(0).await;
     assert_eq!(get(agent.http_address(), path).await.status, 200);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_outlives_the_request_that_asked_for_it() {
+    let directory = Directory::new();
+    let agent = TestAgent::reading(&directory).await;
+    directory.write("web.json", &service("web", 80));
+    let mut connection = Connection::open(agent.http_address()).await;
+    let request = "PUT /v1/agent/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    assert!(connection.send(request.as_bytes()).await);
+    drop(connection);
+    answers(&agent, "web.service.consul SRV", " 80 ").await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn reloads_at_the_same_time_follow_one_another() {
+    let directory = Directory::new();
+    let agent = TestAgent::reading(&directory).await;
+    for round in 1..=5 {
+        directory.write("web.json", &service("web", round));
+        tokio::join!(reload(&agent), reload(&agent), reload(&agent));
+        answers(&agent, "web.service.consul SRV", &format!(" {round} ")).await;
+    }
     agent.stop().await;
 }

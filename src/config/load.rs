@@ -102,8 +102,8 @@ pub enum SettingValue {
     Pair(String, String),
 }
 
-/// Most mistakes that are told at once.
-const PROBLEMS_MAX: usize = 1_000;
+/// Most mistakes of one file that are told at once: each costs another reading of the whole.
+const PROBLEMS_MAX: usize = 100;
 
 /// What files and flags say, put together.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::decode::Value;
 use super::duration::{self, Span};
 use super::query::{cut, shown};
+use crate::local::LIST_LENGTH_MAX;
 
 /// What becomes of fields that nobody asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +20,6 @@ pub(crate) enum Unknown {
     /// They are skipped: catalog endpoints.
     Ignored,
 }
-
-/// Longest list of tags or checks in one request: far above what anybody registers, far below what
-/// would hold up the writer of the catalog.
-const LIST_LENGTH_MAX: usize = 1_024;
 
 /// Lists of texts by key, in the order given.
 pub(crate) type TextsMap = Vec<(String, Vec<String>)>;

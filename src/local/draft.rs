@@ -14,6 +14,10 @@ use super::definition::{CheckDefinition, ServiceDefinition};
 /// Most consecutive results that a check may need before it changes.
 pub const RESULTS_MAX: i64 = 1_000_000;
 
+/// Most tags or checks of one service: far above what anybody registers, far below what would hold
+/// up the writer of the catalog.
+pub const LIST_LENGTH_MAX: usize = 1_024;
+
 /// A service with its checks, not yet checked. Empty texts mean that a field was not given.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ServiceDraft {
@@ -82,6 +86,14 @@ pub enum DraftError {
     /// The status of a check of a service is none of the three.
     #[error("Status for checks must 'passing', 'warning', 'critical'")]
     StatusOfService,
+    /// A list of the service is too long.
+    #[error("{count} {what}, at most {LIST_LENGTH_MAX} are allowed")]
+    Length {
+        /// `tags` or `checks`.
+        what: &'static str,
+        /// Its length.
+        count: usize,
+    },
     /// The settings describe no check.
     #[error("Invalid check: {0}")]
     Mechanism(#[from] MechanismError),
@@ -104,6 +116,11 @@ impl ServiceDraft {
     pub fn check(self) -> Result<ServiceDefinition, DraftError> {
         if self.name.is_empty() {
             return Err(DraftError::ServiceName);
+        }
+        for (what, count) in [("tags", self.tags.len()), ("checks", self.checks.len())] {
+            if count > LIST_LENGTH_MAX {
+                return Err(DraftError::Length { what, count });
+            }
         }
         let checks = self
             .checks

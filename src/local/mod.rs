@@ -43,7 +43,7 @@ use crate::types::{CheckId, Meta, Node, NodeName, ServiceId, Status};
 
 use self::core::Core;
 pub use self::definition::{CheckDefinition, ServiceDefinition};
-pub use self::draft::{CheckDraft, DraftError, RESULTS_MAX, ServiceDraft};
+pub use self::draft::{CheckDraft, DraftError, LIST_LENGTH_MAX, RESULTS_MAX, ServiceDraft};
 pub use self::error::{MaintenanceError, RegisterError, ReportError, UnknownCheck, UnknownService};
 pub use self::files::{FileDefinitions, FilesError, Placed};
 pub use self::node::node_entry;

@@ -12,6 +12,7 @@ use tokio::process::{Child, ChildStdout};
 use super::{LIMIT, ask, command, finish, herald, program, signal};
 use crate::support::agent::TestAgent;
 use crate::support::directory::Directory;
+use crate::support::eventually;
 
 #[tokio::test]
 async fn configuration_is_validated_without_starting_anything() {
@@ -255,6 +256,33 @@ async fn addresses_are_chosen_by_template_or_by_the_name_of_an_interface() {
     );
 }
 
+#[tokio::test]
+async fn pieces_of_configuration_stand_on_the_command_line() {
+    let directory = Directory::new();
+    let file = directory.write("c.conf", "datacenter = \"dc8\"");
+    let fragment = "ports { serf_lan = 8399 }";
+    let arguments = [
+        "-dev",
+        "-config-format=hcl",
+        "-config-file",
+        file.to_str().unwrap(),
+    ];
+    let agent = Running::start(program(), &[&arguments[..], &["-hcl", fragment]].concat()).await;
+    let all = agent.banner.join("\n");
+    assert!(
+        all.contains("Datacenter: 'dc8'") && all.contains("(LAN: 8399, "),
+        "{all}"
+    );
+    agent.end("TERM").await;
+    let finished = herald(&["agent", "-dev", "-config-format=yaml"]).await;
+    let complaint = "invalid value \"yaml\" for flag -config-format: it must be hcl or json";
+    assert!(
+        finished.code == 1 && finished.err.starts_with(complaint),
+        "{}",
+        finished.err
+    );
+}
+
 /// Longest time from a signal to the end of an agent.
 const END_MAX: Duration = Duration::from_secs(2);
 
@@ -353,8 +381,7 @@ async fn reload_makes_an_agent_read_its_files_again() {
     let finished = ask(&agent, "reload").await;
     assert_eq!((finished.code, &*finished.err), (0, ""));
     assert_eq!(finished.out, "Configuration reload triggered\n");
-    let finished = ask(&agent, "catalog services").await;
-    assert_eq!(finished.out, "consul\ndb\nweb\n");
+    eventually(async || ask(&agent, "catalog services").await.out == "consul\ndb\nweb\n").await;
     directory.write("db.json", r#"{"service": {"name": "db", "port": "5432"}}"#);
     let finished = ask(&agent, "reload").await;
     assert_eq!((finished.code, &*finished.out), (1, ""));

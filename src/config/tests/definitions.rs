@@ -230,6 +230,26 @@ fn the_rules_of_registration_hold_with_file_line_and_key() {
 }
 
 #[test]
+fn lists_are_as_long_as_over_http() {
+    let tags = |count: usize| {
+        let tags = vec!["a"; count];
+        serde_json::json!({"service": {"name": "web", "tags": tags}}).to_string()
+    };
+    assert_eq!(defined(&tags(1_024)).services.len(), 1);
+    assert_eq!(
+        complaint(&tags(1_025)),
+        "c.json:1: service: 1025 tags, at most 1024 are allowed"
+    );
+}
+
+#[test]
+fn so_many_mistakes_are_told_and_no_more() {
+    let services = vec![serde_json::json!({"name": "a", "bogus": 1}); 500];
+    let text = serde_json::json!({"services": services}).to_string();
+    assert_eq!(complaint(&text).lines().count(), 100);
+}
+
+#[test]
 fn every_mistake_is_told_at_once() {
     let complaints = complaint(
         "{\"recursors\": [\"192.0.2.1\"],\n\"serevr\": true,\n\"ui\": 1,\n\"services\": [\n\

@@ -316,3 +316,84 @@ fn another_limit_of_outputs_holds_for_every_check() {
         ["c passing 0123 ... (captured 4 of 10 bytes)"]
     );
 }
+
+mod arbitrary {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What happens at an agent, with the numbers of services.
+    #[derive(Clone, Debug)]
+    enum Event {
+        Load(BTreeSet<u8>),
+        LoadRefused(BTreeSet<u8>),
+        Register(u8),
+        Deregister(u8),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let set = || proptest::collection::btree_set(0..6_u8, 0..5);
+        prop_oneof![
+            3 => set().prop_map(Event::Load),
+            1 => set().prop_map(Event::LoadRefused),
+            2 => (0..6_u8).prop_map(Event::Register),
+            1 => (0..6_u8).prop_map(Event::Deregister),
+        ]
+    }
+
+    fn definitions(numbers: &BTreeSet<u8>) -> FileDefinitions {
+        let names: Vec<String> = numbers.iter().map(|number| format!("s{number}")).collect();
+        let checks: Vec<(String, u64)> = names.iter().map(|id| (format!("c-{id}"), 60)).collect();
+        let checks: Vec<[(&str, u64); 1]> = checks.iter().map(|(id, at)| [(&**id, *at)]).collect();
+        let list: Vec<(&str, &[(&str, u64)])> = names
+            .iter()
+            .zip(&checks)
+            .map(|(id, checks)| (&**id, &checks[..]))
+            .collect();
+        services(&list)
+    }
+
+    proptest! {
+        #[test]
+        fn files_and_http_each_keep_what_is_theirs(
+            events in proptest::collection::vec(event(), 0..20)
+        ) {
+            let mut fixture = Fixture::new();
+            // What is there, and which of it belongs to the files.
+            let (mut present, mut of_files) = (BTreeSet::new(), BTreeSet::new());
+            for event in events {
+                match event {
+                    Event::Load(numbers) => {
+                        fixture.load(&definitions(&numbers)).unwrap();
+                        present.retain(|number| !of_files.contains(number));
+                        present.extend(&numbers);
+                        of_files = numbers;
+                    }
+                    Event::LoadRefused(numbers) => {
+                        let mut definitions = definitions(&numbers);
+                        definitions.checks.push(alone("serfHealth", None));
+                        prop_assert!(fixture.load(&definitions).is_err());
+                    }
+                    Event::Register(number) => {
+                        let (id, check) = (format!("s{number}"), format!("c-s{number}"));
+                        fixture.try_register("web", &id, &[ttl(&check, 60)], false).unwrap();
+                        present.insert(number);
+                        of_files.remove(&number);
+                    }
+                    Event::Deregister(number) => {
+                        let id = format!("s{number}").parse().unwrap();
+                        let known = fixture.core.deregister_service(&id).is_ok();
+                        prop_assert_eq!(known, present.remove(&number));
+                    }
+                }
+                let ids: Vec<String> = present.iter().map(|number| format!("s{number}")).collect();
+                prop_assert_eq!(fixture.service_ids(), ids);
+                let checks: Vec<String> =
+                    present.iter().map(|number| format!("c-s{number} critical")).collect();
+                prop_assert_eq!(fixture.checks(), checks);
+            }
+        }
+    }
+}
