@@ -10,6 +10,7 @@ mod architecture;
 mod cli;
 mod dig;
 mod dns;
+mod explain;
 mod files;
 mod filters;
 mod health;

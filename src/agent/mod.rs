@@ -213,8 +213,9 @@ async fn start_parts(
         let limits = config.local.limits.clone();
         local.load(&config.definitions, limits).await?;
     }
-    let dns = start_dns(config, listen.as_ref(), reader, &metrics, &layers.front).await?;
-    let (dns, answers) = dns.unzip();
+    let started = start_dns(config, listen.as_ref(), reader, &metrics, &layers.front).await?;
+    let (dns, behind) = started.unzip();
+    let (answers, explainer) = behind.unzip();
     let parts = reload::Parts {
         local: local.clone(),
         answers,
@@ -234,6 +235,7 @@ async fn start_parts(
         directory,
         control,
         local: local.clone(),
+        explainer,
     };
     let http = http::start(front, dependencies, &metrics, &layers.front).await?;
     reloader.started(http.clone());
@@ -245,14 +247,15 @@ async fn start_parts(
     })
 }
 
-/// Starts DNS, unless it is off: static zones first, since the answers must know their names.
+/// Starts DNS, unless it is off, and what explains its answers: static zones first, since the
+/// answers must know their names.
 async fn start_dns(
     config: &Config,
     listen: Option<&dns::Config>,
     catalog: catalog::Reader,
     metrics: &Metrics,
     tasks: &Tasks,
-) -> Result<Option<(dns::Handle, reload::Answers)>, StartError> {
+) -> Result<Option<(dns::Handle, (reload::Answers, dns::Explainer))>, StartError> {
     let Some(listen) = listen else {
         return Ok(None);
     };
@@ -276,13 +279,12 @@ async fn start_dns(
             Counter::default(),
         ),
     };
+    let explainer = dns::Explainer::new(sources.clone(), zones.clone());
     let handlers = move || dns::Responder::new(sources.clone());
     let handle = dns::start(listen, zones, handlers, metrics, tasks)?;
-    Ok(Some((
-        handle,
-        reload::Answers {
-            settings,
-            slow_zones,
-        },
-    )))
+    let answers = reload::Answers {
+        settings,
+        slow_zones,
+    };
+    Ok(Some((handle, (answers, explainer))))
 }

@@ -26,7 +26,9 @@ use super::state::State;
 
 pub use super::sequence::{Iter, Sequence};
 pub use super::subset::Subset;
-pub use super::view::{Family, InstanceView, NodeView, ServiceView, Target};
+pub use super::view::{
+    Eligibility, Exclusion, Family, InstanceView, NodeView, ServiceView, Target, eligibility,
+};
 
 /// Longest name (RFC 1035 §2.3.4).
 const NAME_OCTETS_MAX: usize = 255;

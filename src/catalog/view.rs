@@ -110,14 +110,17 @@ pub(super) struct Standing {
 
 /// Why a registered instance is in no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exclusion {
+pub enum Exclusion {
+    /// A check is critical.
     Critical,
+    /// It or its node is in maintenance.
     Maintenance,
+    /// No message could carry its record.
     Unencodable,
 }
 
 /// Whether an instance may be answered.
-pub(super) type Eligibility = Result<Arc<InstanceView>, Exclusion>;
+pub type Eligibility = Result<Arc<InstanceView>, Exclusion>;
 
 impl NodeView {
     pub(super) fn new(node: &Node) -> Self {
@@ -279,7 +282,10 @@ impl Default for Standing {
 }
 
 /// What DNS needs of `instance`, which runs on `node`.
-pub(super) fn eligibility(node: &NodeEntry, instance: &Instance) -> Eligibility {
+///
+/// # Errors
+/// Why it is in no answer.
+pub fn eligibility(node: &NodeEntry, instance: &Instance) -> Eligibility {
     let standing = node.standing.and(Standing::of(&instance.checks));
     match standing.worst {
         _ if standing.maintenance => Err(Exclusion::Maintenance),

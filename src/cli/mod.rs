@@ -13,6 +13,7 @@ mod catalog;
 mod completion;
 mod connection;
 mod demo;
+mod explain;
 mod flags;
 mod info;
 mod interruption;
@@ -72,7 +73,7 @@ enum Definition {
     Below(&'static [Command]),
 }
 
-const COMMANDS: [Command; 15] = [
+const COMMANDS: [Command; 16] = [
     Command {
         name: "agent",
         about: "Runs an agent: HTTP, DNS, checks",
@@ -96,6 +97,12 @@ const COMMANDS: [Command; 15] = [
         about: "Starts an agent, registers services and asks its DNS",
         definition: Definition::Flags(demo::Options::command),
         run: demo::run,
+    },
+    Command {
+        name: "explain",
+        about: "Says why a DNS question gets its answer",
+        definition: Definition::Flags(explain::Options::command),
+        run: explain::run,
     },
     Command {
         name: "info",

@@ -73,7 +73,8 @@ fn write_header(formatter: &mut fmt::Formatter<'_>, message: &Message) -> fmt::R
     )
 }
 
-fn mnemonic(code: ResponseCode) -> String {
+/// The name of a response code, as `dig` shows it.
+pub fn mnemonic(code: ResponseCode) -> String {
     let text = match code {
         ResponseCode::NoError => "NOERROR",
         ResponseCode::FormErr => "FORMERR",
@@ -94,15 +95,24 @@ fn write_edns(formatter: &mut fmt::Formatter<'_>, edns: &Edns) -> fmt::Result {
         formatter,
         "; EDNS: version: {version}, flags:; udp: {octets}"
     )?;
-    for (_, option) in edns.options().as_ref() {
-        if let EdnsOption::Unknown(EXTENDED_ERROR, data) = option
-            && let Some((code, text)) = data.split_first_chunk::<2>()
-        {
-            let (code, text) = (u16::from_be_bytes(*code), String::from_utf8_lossy(text));
-            writeln!(formatter, "; EDE: {code}: ({text})")?;
-        }
+    for (code, text) in extended_errors(edns) {
+        writeln!(formatter, "; EDE: {code}: ({text})")?;
     }
     Ok(())
+}
+
+/// Codes and texts of the extended errors (RFC 8914 §2).
+pub fn extended_errors(edns: &Edns) -> Vec<(u16, String)> {
+    let options = edns.options().as_ref().iter();
+    let error = |(_, option): &(_, EdnsOption)| {
+        let EdnsOption::Unknown(EXTENDED_ERROR, data) = option else {
+            return None;
+        };
+        let (code, text) = data.split_first_chunk::<2>()?;
+        let text = String::from_utf8_lossy(text).into_owned();
+        Some((u16::from_be_bytes(*code), text))
+    };
+    options.filter_map(error).collect()
 }
 
 fn write_section(

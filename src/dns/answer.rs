@@ -124,7 +124,8 @@ impl Verdict {
 }
 
 impl Tools {
-    fn new(catalog: Reader, unencodable: Counter) -> Self {
+    /// Tools that have met no name yet.
+    pub(super) fn new(catalog: Reader, unencodable: Counter) -> Self {
         let mut random = Random::new();
         Self {
             catalog,

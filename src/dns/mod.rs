@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod config;
+pub mod explain;
 pub mod freshness;
 pub mod handler;
 pub mod options;
@@ -46,6 +47,7 @@ pub use answer::{Responder, Sources};
 pub use config::Config;
 pub use counters::Totals;
 pub use engine::{Handle, StartError, start};
+pub use explain::{Explainer, Explanation};
 pub use freshness::Freshness;
 pub use handler::{Asked, Handler, Received, Reply, Transport};
 pub use name::DomainError;

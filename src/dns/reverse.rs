@@ -20,7 +20,7 @@ const V6_LABELS: usize = 34;
 
 /// What a name below `arpa.` denotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reverse {
+pub(super) enum Reverse {
     /// A whole address.
     Address(IpAddr),
     /// Part of one, or an apex: it exists, since longer names may.
@@ -112,7 +112,8 @@ impl Labels {
     }
 }
 
-fn read(name: &Name) -> Reverse {
+/// What a name below `arpa.` denotes.
+pub(super) fn read(name: &Name) -> Reverse {
     let labels = name.labels();
     match name.suffix(labels.saturating_sub(2)) {
         b"\x07in-addr\x04arpa\0" => match labels {

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use crate::catalog::index::{InstanceView, ServiceView, Subset};
+use crate::types::ServiceName;
 
 use super::answer::{Context, Tools, Verdict};
 use super::compress::{Place, Written};
 use super::edns::Code;
 use super::encode::{Message, Rcode, Section, Unwritten, rtype};
-use super::name::Name;
+use super::name::{self, Name};
 use super::select::{Kind, Selection, Spans};
 use super::tags::{self, Choice, Reasons, Tags};
 use super::{chain, node, srv, zone};
@@ -223,6 +224,53 @@ pub(super) fn resolve<R>(
     }
     let pool = Pool { subset, tags };
     Ok(then(tools, Found { view, pool, ttl }))
+}
+
+/// What the name of a service denotes, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Denoted {
+    /// Name in registered spelling.
+    pub(super) service: ServiceName,
+    /// Tags that an instance must all have, in ASCII lower case; none means all instances.
+    pub(super) tags: Vec<Box<[u8]>>,
+    /// Whether the form is `_service._tag`.
+    pub(super) is_rfc2782: bool,
+}
+
+/// Says what [`answer`] would answer from.
+///
+/// # Errors
+/// Why it denotes nothing.
+pub(super) fn describe(
+    context: &Context<'_>,
+    tools: &mut Tools,
+    name: &Name,
+    labels: usize,
+) -> Result<Denoted, Absence> {
+    resolve(context, tools, name, labels, |_, found| {
+        let is_rfc2782 = Form::rfc2782(name, labels).is_some();
+        let (_, tags) = parts(name, labels);
+        let tags = match found.pool.tags {
+            _ if std::ptr::eq(found.pool.subset, &raw const found.view.all) => Vec::new(),
+            Some(_) => tags.into_iter().map(Box::from).collect(),
+            None => vec![tags.join(&b'.').into()],
+        };
+        Denoted {
+            service: found.view.name.clone(),
+            tags,
+            is_rfc2782,
+        }
+    })
+}
+
+/// The labels that name the service and the tags in a name of either form.
+pub(super) fn parts(name: &Name, labels: usize) -> (&[u8], Vec<&[u8]>) {
+    if let Some(form) = Form::rfc2782(name, labels) {
+        let tag = Some(form.tag).filter(|tag| !tag.is_empty());
+        return (form.service, tag.into_iter().collect());
+    }
+    let last = labels.saturating_sub(1);
+    (name.label(last), name::labels(name.wire(0, last)).collect())
 }
 
 /// Whether `_tag` stands above `_service._tag` (RFC 2782): any tag in use, and those that mean none.

@@ -59,6 +59,17 @@ pub(super) enum Home<'a> {
     Outside,
 }
 
+/// An entry of `dns_config.service_ttl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TtlEntry<'a> {
+    /// In lower case, without the star.
+    pub(super) key: &'a [u8],
+    /// Whether it ends in a star.
+    pub(super) is_prefix: bool,
+    /// In seconds.
+    pub(super) ttl: u32,
+}
+
 /// Checked choices, ready for use. See [`Options`] for what each means.
 #[derive(Debug)]
 #[expect(
@@ -193,6 +204,11 @@ impl Settings {
         })
     }
 
+    /// `domain` and `alt_domain` in wire format.
+    pub(super) fn catalog_zones(&self) -> impl Iterator<Item = &[u8]> {
+        self.catalog_zones.iter().map(|zone| &*zone.wire)
+    }
+
     /// `domain`.
     pub(super) fn primary(&self) -> &Zone {
         self.catalog_zones
@@ -221,16 +237,28 @@ impl Settings {
 
     /// TTL of the service whose name in lower case this is, in seconds.
     pub(super) fn service_ttl(&self, folded: &[u8]) -> u32 {
-        let exact = self.service_ttl_exact.get(folded);
-        let prefix = || {
-            self.service_ttl_prefix
-                .iter()
-                .find(|(prefix, _)| folded.starts_with(prefix))
+        self.service_ttl_entry(folded).map_or(0, |entry| entry.ttl)
+    }
+
+    /// The entry of `dns_config.service_ttl` that the service's TTL comes from, if any does.
+    pub(super) fn service_ttl_entry(&self, folded: &[u8]) -> Option<TtlEntry<'_>> {
+        let entry = |key, is_prefix, ttl| TtlEntry {
+            key,
+            is_prefix,
+            ttl,
         };
-        exact
-            .copied()
-            .or_else(|| prefix().map(|(_, ttl)| *ttl))
-            .unwrap_or(0)
+        if let Some((key, ttl)) = self.service_ttl_exact.get_key_value(folded) {
+            return Some(entry(key, false, *ttl));
+        }
+        let mut prefixes = self.service_ttl_prefix.iter();
+        let (key, ttl) = prefixes.find(|(prefix, _)| folded.starts_with(prefix))?;
+        Some(entry(key, true, *ttl))
+    }
+
+    /// The longest zone of the slow path that `name` is in, as its first label.
+    pub(super) fn slow_zone_label(&self, name: &Name) -> Option<usize> {
+        let mut labels = 0..=name.labels();
+        labels.find(|label| self.slow_zones.contains(name.suffix(*label)))
     }
 }
 

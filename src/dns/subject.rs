@@ -57,10 +57,7 @@ enum Place {
 impl Subject {
     /// Reads `name`, whose labels from `zone_label` on are a zone of the catalog.
     pub(super) fn of(name: &Name, zone_label: usize, settings: &Settings) -> Self {
-        let keyword = (0..zone_label)
-            .rev()
-            .find_map(|label| Some((label, keyword(name.label(label))?)));
-        match keyword {
+        match last_keyword(name, zone_label) {
             None => without_keyword(name, zone_label, settings),
             Some((label, Keyword::Address)) => address(name, label, zone_label, settings),
             Some((label, Keyword::Implied)) => {
@@ -89,6 +86,48 @@ impl Subject {
             },
         }
     }
+}
+
+/// Why a name has no form, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// What follows the keyword is no known datacenter.
+    Datacenter,
+    /// `connect`, `ingress` and `virtual` do not exist here.
+    Unbuilt,
+    /// There are no prepared queries.
+    Query,
+    /// What stands before `addr` is no address.
+    Address,
+    /// The zone stands in the name twice.
+    Doubled,
+}
+
+impl Flaw {
+    /// Why `name` is [`Subject::Missing`].
+    pub(super) fn of(name: &Name, zone_label: usize, settings: &Settings) -> Self {
+        let Some((label, keyword)) = last_keyword(name, zone_label) else {
+            return Self::Doubled;
+        };
+        let first = label + 1;
+        if first < zone_label && settings.is_doubled(name, zone_label) {
+            return Self::Doubled;
+        }
+        match keyword {
+            Keyword::Address => Self::Address,
+            _ if matches!(place(name, first, zone_label, settings), Place::Unknown) => {
+                Self::Datacenter
+            }
+            Keyword::Query => Self::Query,
+            _ => Self::Unbuilt,
+        }
+    }
+}
+
+/// The last label before the zone that is a keyword.
+fn last_keyword(name: &Name, zone_label: usize) -> Option<(usize, Keyword)> {
+    let mut labels = (0..zone_label).rev();
+    labels.find_map(|label| Some((label, keyword(name.label(label))?)))
 }
 
 fn keyword(label: &[u8]) -> Option<Keyword> {
@@ -233,6 +272,30 @@ mod tests {
             "web.service.consul.consul",
         ] {
             assert_eq!(subject(text), Subject::Missing, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_form_has_a_flaw() {
+        let flaw = |text: &str| {
+            let mut options = Options::new("dc1".parse().unwrap(), "n1".parse().unwrap());
+            options.unreachable_datacenters = vec!["dc2".parse().unwrap()];
+            let settings = Settings::new(options).unwrap();
+            let mut name = Name::default();
+            name.read(&wire_from_text(text, 255).unwrap()).unwrap();
+            assert_eq!(subject(text), Subject::Missing, "{text}");
+            Flaw::of(&name, name.labels() - 1, &settings)
+        };
+        for (text, expected) in [
+            ("web.service.dc9.consul", Flaw::Datacenter),
+            ("_web._tcp.dc9.consul", Flaw::Datacenter),
+            ("web.connect.consul", Flaw::Unbuilt),
+            ("q.query.consul", Flaw::Query),
+            ("xyz.addr.consul", Flaw::Address),
+            ("consul.consul", Flaw::Doubled),
+            ("web.service.consul.consul", Flaw::Doubled),
+        ] {
+            assert_eq!(flaw(text), expected, "{text}");
         }
     }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::WatchKey;
 use crate::control::Control;
 use crate::directory::{Answer, Directory};
+use crate::dns::Explainer;
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
@@ -39,6 +40,7 @@ mod counts;
 mod decode;
 pub(crate) mod duration;
 mod error;
+mod explain;
 mod extract;
 mod fields;
 mod health;
@@ -135,6 +137,8 @@ pub struct Dependencies {
     pub local: Local,
     /// The agent.
     pub control: Arc<dyn Control>,
+    /// Explains the answers of this agent's DNS; `None` where that is off.
+    pub explainer: Option<Explainer>,
 }
 
 /// Why the API does not start. Nothing is left listening.
@@ -186,6 +190,7 @@ pub async fn start(
         directory: dependencies.directory,
         local: dependencies.local,
         control: dependencies.control,
+        explainer: dependencies.explainer,
         counts: counts.clone(),
         metrics: metrics.clone(),
         prometheus_retention: config.prometheus_retention,
@@ -199,7 +204,7 @@ pub async fn start(
     });
     let groups = catalog::routes(Routes::default());
     let groups = health::routes(status::routes(groups));
-    let groups = agent::routes(groups);
+    let groups = explain::routes(agent::routes(groups));
     let router = ui::routes(groups, config.ui).finish(api);
     let client_connections_max = Arc::new(AtomicUsize::new(config.client_connections_max));
     let clients = server::Clients::new(Arc::clone(&client_connections_max));
@@ -218,6 +223,8 @@ pub(crate) struct Api {
     pub(crate) local: Local,
     /// The agent.
     pub(crate) control: Arc<dyn Control>,
+    /// Explains the answers of DNS.
+    pub(crate) explainer: Option<Explainer>,
     /// Figures.
     pub(crate) counts: Counts,
     /// All figures of the agent.

@@ -109,6 +109,7 @@ impl Node {
             local: local::start(config, directory.clone(), &metrics, &tasks).unwrap(),
             directory,
             control: Arc::new(NodeControl(description, Monitor::default())),
+            explainer: None,
         };
         let config = http::Config {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],

@@ -99,6 +99,7 @@ impl Parts {
             local: local_elsewhere(&bounds, &metrics, &tasks),
             directory: Directory::new(bounds, reader, proposer),
             control: Arc::new(TestControl(description, monitor.clone())),
+            explainer: None,
         };
         let handle = http::start(config, dependencies, &metrics, &tasks)
             .await
