@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use herald::catalog::{Command, Operation, Registration, Writer, open_server};
-use herald::dns::explain::{Explanation, InstanceReport, Subject};
+use herald::dns::explain::{Explanation, InstanceReport, Question};
 use herald::dns::{Explainer, Freshness, Options, Settings, Sources, StaticZones};
 use herald::types::{
     Address, Check, CheckType, Meta, NODE_MAINTENANCE, Node, SERVICE_MAINTENANCE, Service, Status,
@@ -109,9 +109,9 @@ impl World {
 
     async fn explain(&self, question: &str) -> Explanation {
         let (name, record_type) = question.split_once(' ').unwrap();
-        let subject = Subject::parse(name, record_type).unwrap();
+        let asked = Question::parse(name, record_type).unwrap();
         let explainer = Explainer::new(self.sources.clone(), StaticZones::none());
-        explainer.explain(&subject).await
+        explainer.explain(&asked).await
     }
 
     /// Ids of those included, and the reasons of the others.
@@ -149,6 +149,28 @@ mod reasons {
         let expected =
             "critical: node check serfHealth (as of index 1), check http (as of index 1)";
         assert_eq!(text, expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_said_about_one_instance_is_bounded() {
+        let checks = |count: usize| {
+            let one = |number| check(&format!("c{number:02}"), Status::Critical, Some("web"));
+            (0..count).map(one).collect()
+        };
+        assert!(
+            reason_of(checks(8))
+                .await
+                .ends_with(", check c07 (as of index 1)")
+        );
+        assert!(
+            reason_of(checks(10))
+                .await
+                .ends_with("check c07 (as of index 1), and 2 more")
+        );
+        let id = format!("{SERVICE_MAINTENANCE}web");
+        let mut maintained = check(&id, Status::Critical, Some("web"));
+        maintained.notes = "é".repeat(10_000).into();
+        assert_eq!(reason_of(vec![maintained]).await.chars().count(), 513);
     }
 
     #[tokio::test]

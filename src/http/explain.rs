@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::dns::explain::{
-    ClientAnswer, Explanation, InstanceReport, Instances, Records, Subject, Ttl,
+    ClientAnswer, Explanation, InstanceReport, Instances, Question, Records, Ttl,
 };
 use crate::types::RequestContext;
 
@@ -31,7 +31,7 @@ async fn explain(
     api.check_local(&context)?;
     let name = query.get("name").unwrap_or_default();
     let record_type = query.get_filled("type").unwrap_or("A");
-    let subject = Subject::parse(name, record_type)
+    let question = Question::parse(name, record_type)
         .map_err(|error| ApiError::bad_request(format!("query parameter {error}")))?;
     let explainer = api.explainer.clone().ok_or_else(|| {
         ApiError::not_found(
@@ -41,7 +41,7 @@ async fn explain(
     // A service may have any number of instances, all of which are looked at.
     let turn = reply::in_turn(&api.large, move || {
         let runtime = tokio::runtime::Handle::current();
-        runtime.block_on(explainer.explain(&subject))
+        runtime.block_on(explainer.explain(&question))
     });
     let explanation = turn.await?;
     Ok(Json(ExplanationShape::from(&explanation)).into_response())

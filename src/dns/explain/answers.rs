@@ -14,7 +14,7 @@ use super::super::handler::{Handler, Received, Reply, Transport};
 use super::super::question::CLASS_IN;
 use super::super::settings::Settings;
 use super::super::static_zones::{Answer, StaticZones};
-use super::Subject;
+use super::Question;
 
 /// Octets that most clients with EDNS offer room for.
 const EDNS_OCTETS: u16 = 1232;
@@ -83,12 +83,12 @@ pub struct Records {
 pub(super) async fn ask_all(
     sources: &Sources,
     zones: &StaticZones,
-    subject: &Subject,
+    question: &Question,
 ) -> Vec<Vec<u8>> {
     let mut responder = Responder::new(sources.clone());
     let mut replies = Vec::with_capacity(CLIENTS.len());
     for client in &CLIENTS {
-        replies.push(ask(&mut responder, zones, subject, client).await);
+        replies.push(ask(&mut responder, zones, question, client).await);
     }
     replies
 }
@@ -97,10 +97,10 @@ pub(super) async fn ask_all(
 async fn ask(
     responder: &mut Responder,
     zones: &StaticZones,
-    subject: &Subject,
+    question: &Question,
     client: &Client,
 ) -> Vec<u8> {
-    let query = query(subject, client.edns);
+    let query = query(question, client.edns);
     let received = Received {
         length: query.len(),
         transport: client.transport,
@@ -124,11 +124,11 @@ async fn ask(
 }
 
 /// A query as stub resolvers send it, with RD.
-fn query(subject: &Subject, edns: Option<u16>) -> Vec<u8> {
+fn query(question: &Question, edns: Option<u16>) -> Vec<u8> {
     let additional = u8::from(edns.is_some());
     let mut query = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, additional];
-    query.extend_from_slice(&subject.wire);
-    query.extend(subject.qtype().to_be_bytes());
+    query.extend_from_slice(&question.wire);
+    query.extend(question.qtype().to_be_bytes());
     query.extend(CLASS_IN.to_be_bytes());
     if let Some(octets) = edns {
         // Root, type 41, the size, no flags and no options (RFC 6891 §6.1.2).

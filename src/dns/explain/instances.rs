@@ -17,6 +17,11 @@ use super::super::settings::Settings;
 use super::INSTANCES_MAX;
 use super::rule::Denoted;
 
+/// Most checks that are named for one instance.
+const CHECKS_MAX: usize = 8;
+/// Longest text about one instance, in characters.
+const CHARACTERS_MAX: usize = 512;
+
 /// What is asked of a service.
 pub(super) struct Asked<'a> {
     pub(super) denoted: &'a Denoted,
@@ -66,44 +71,40 @@ impl Instances {
     }
 }
 
-/// Goes through all instances of the service; `None` if there is none of that name.
+/// Goes through all instances of the service; `None` if there is none of that name. Keeps what is
+/// shown and one entry for each record, however many instances there are.
 pub(super) fn report(state: &State, asked: &Asked<'_>) -> Option<Instances> {
     let name: ServiceName = asked.denoted.name.parse().ok()?;
     let service = state.service(&name)?;
-    let candidates: Vec<Candidate<'_>> = service
-        .instances()
-        .filter_map(|instance| {
+    let candidates = || {
+        let instances = service.instances();
+        instances.filter_map(|instance| {
             let node = state.node(&instance.node)?;
-            let view = asked.consider(node, instance);
-            Some(Candidate {
-                node,
-                instance,
-                view,
-            })
+            Some(Candidate { node, instance })
         })
-        .collect();
-    let has_addresses = candidates.iter().any(|candidate| {
-        let view = candidate.view.as_ref();
+    };
+    let has_address = |candidate: Candidate<'_>| {
+        let view = asked.consider(candidate.node, candidate.instance);
         view.is_ok_and(|view| view.family() != Family::Host)
-    });
-    let mut drawn = HashMap::new();
+    };
+    let has_addresses = candidates().any(has_address);
+    let mut drawn: HashMap<Record, Candidate<'_>> = HashMap::new();
     let mut instances = Instances {
-        registered: candidates.len(),
         aliases: asked.qtype != rtype::SRV && !has_addresses,
         ..Instances::default()
     };
-    for candidate in candidates {
-        let result = match &candidate.view {
-            Err(reason) => Err(reason.clone()),
-            Ok(view) => asked.record(view, has_addresses).and_then(|record| {
-                if let Some(first) = drawn.get(&record) {
-                    return Err(format!("same record as {first}: {record}"));
-                }
-                let text = candidate.praise(view, &record);
-                drawn.insert(record, candidate.title());
-                Ok(text)
-            }),
-        };
+    for candidate in candidates() {
+        let view = asked.consider(candidate.node, candidate.instance);
+        let result = view.and_then(|view| {
+            let record = asked.record(&view, has_addresses)?;
+            if let Some(first) = drawn.get(&record) {
+                return Err(format!("same record as {first}: {record}"));
+            }
+            let text = candidate.praise(&view, &record);
+            drawn.insert(record, candidate);
+            Ok(text)
+        });
+        instances.registered += 1;
         instances.included += usize::from(result.is_ok());
         if instances.shown.len() < INSTANCES_MAX {
             instances.shown.push(candidate.report(result));
@@ -112,20 +113,23 @@ pub(super) fn report(state: &State, asked: &Asked<'_>) -> Option<Instances> {
     Some(instances)
 }
 
-/// An instance on its node, with its view or why it has none.
+/// An instance on its node.
+#[derive(Clone, Copy)]
 struct Candidate<'a> {
-    node: &'a Arc<NodeEntry>,
-    instance: &'a Arc<Instance>,
-    view: Result<Arc<InstanceView>, String>,
+    node: &'a NodeEntry,
+    instance: &'a Instance,
+}
+
+impl fmt::Display for Candidate<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, node) = (&self.instance.service.id, &self.instance.node);
+        write!(formatter, "{id} on {node}")
+    }
 }
 
 impl Candidate<'_> {
-    fn title(&self) -> String {
-        format!("{} on {}", self.instance.service.id, self.instance.node)
-    }
-
     /// What it gives, and what is not quite well although it is included.
-    fn praise(&self, view: &InstanceView, record: &Record) -> String {
+    fn praise(self, view: &InstanceView, record: &Record) -> String {
         let weight = match record {
             Record::Service { .. } => format!(" weight {}", view.weight),
             Record::Address(_) | Record::Alias(_) => String::new(),
@@ -139,7 +143,7 @@ impl Candidate<'_> {
         format!("{record}{weight}{warning}")
     }
 
-    fn report(&self, result: Result<String, String>) -> InstanceReport {
+    fn report(self, result: Result<String, String>) -> InstanceReport {
         let service = &self.instance.service;
         let address = if service.address.is_none() {
             &self.node.node.address
@@ -149,10 +153,10 @@ impl Candidate<'_> {
         InstanceReport {
             node: self.node.node.name.to_string(),
             id: service.id.to_string(),
-            address: address.to_string(),
+            address: cut(address.to_string()),
             port: service.port,
             included: result.is_ok(),
-            reason: result.unwrap_or_else(|reason| reason),
+            reason: cut(result.unwrap_or_else(|reason| reason)),
         }
     }
 }
@@ -265,11 +269,24 @@ fn complaints(node: &NodeEntry, instance: &Instance, status: Status) -> String {
     };
     let of_node = node.node_checks().filter(bad);
     let own = instance.checks.iter().filter(bad);
-    let all: Vec<String> = of_node
+    let mut all = of_node
         .map(|entry| text("node ", entry))
-        .chain(own.map(|entry| text("", entry)))
-        .collect();
-    all.join(", ")
+        .chain(own.map(|entry| text("", entry)));
+    let mut named: Vec<String> = all.by_ref().take(CHECKS_MAX).collect();
+    match all.count() {
+        0 => {}
+        more => named.push(format!("and {more} more")),
+    }
+    named.join(", ")
+}
+
+/// At most [`CHARACTERS_MAX`] characters of `text`: what clients registered has any length.
+pub(super) fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(CHARACTERS_MAX) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Who is in maintenance and why.

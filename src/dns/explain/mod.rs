@@ -39,7 +39,7 @@ pub struct Explainer {
 
 /// A question to be explained.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct Question {
     /// In wire format and lower case, with the root.
     wire: Box<[u8]>,
     record_type: RecordType,
@@ -47,7 +47,7 @@ pub struct Subject {
 
 /// Why a text is no question; nothing was looked up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubjectError {
+pub enum QuestionError {
     /// There is no name.
     #[error("name is empty, a domain name like web.service.consul is needed")]
     Empty,
@@ -113,17 +113,17 @@ impl Ttl {
     }
 }
 
-impl Subject {
+impl Question {
     /// Reads a name, always taken as complete, and a type.
     ///
     /// # Errors
-    /// [`SubjectError`].
-    pub fn parse(name: &str, record_type: &str) -> Result<Self, SubjectError> {
+    /// [`QuestionError`].
+    pub fn parse(name: &str, record_type: &str) -> Result<Self, QuestionError> {
         if name.is_empty() {
-            return Err(SubjectError::Empty);
+            return Err(QuestionError::Empty);
         }
         let wire = wire_from_text(name, NAME_OCTETS_MAX)?;
-        let record_type = read_type(record_type).ok_or_else(|| SubjectError::Type {
+        let record_type = read_type(record_type).ok_or_else(|| QuestionError::Type {
             text: record_type.chars().take(64).collect(),
         })?;
         Ok(Self { wire, record_type })
@@ -177,18 +177,18 @@ impl Explainer {
         }
     }
 
-    /// Explains what `subject` is answered now. Takes as long as its service is large: not for a
+    /// Explains what `question` is answered now. Takes as long as its service is large: not for a
     /// thread that must not block.
-    pub async fn explain(&self, subject: &Subject) -> Explanation {
+    pub async fn explain(&self, question: &Question) -> Explanation {
         let sources = Sources {
             unencodable: Counter::default(),
             ..self.sources.clone()
         };
         let settings = sources.settings.load_full();
-        let name = subject.name();
+        let name = question.name();
         let context = Context {
             settings: &settings,
-            qtype: subject.qtype(),
+            qtype: question.qtype(),
             answers_max: usize::MAX,
             scan_max: usize::MAX,
         };
@@ -199,14 +199,14 @@ impl Explainer {
             let asked = instances::Asked {
                 denoted,
                 settings: &settings,
-                qtype: subject.qtype(),
-                type_text: subject.record_type.to_string(),
+                qtype: question.qtype(),
+                type_text: question.record_type.to_string(),
             };
             instances::report(&state, &asked)
         });
         let possible = instances.as_ref().map(Instances::records);
-        let replies = answers::ask_all(&sources, &self.zones, subject).await;
-        let (answers, records) = answers::describe(&replies, &settings, subject.qtype(), possible);
+        let replies = answers::ask_all(&sources, &self.zones, question).await;
+        let (answers, records) = answers::describe(&replies, &settings, question.qtype(), possible);
         // RFC 2308 §5: that there is nothing may be believed as long as the SOA record says.
         let is_denied = records.answer.is_empty() && !records.authority.is_empty();
         let ttl = match rule.ttl {
@@ -217,8 +217,8 @@ impl Explainer {
         notes.extend(unencodable(&sources));
         notes.extend(staleness(&sources, &settings));
         Explanation {
-            name: subject.text(),
-            record_type: subject.record_type.to_string(),
+            name: question.text(),
+            record_type: question.record_type.to_string(),
             rule: rule.word,
             meaning: rule.meaning,
             service: rule.service.as_ref().map(|denoted| denoted.name.clone()),

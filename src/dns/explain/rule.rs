@@ -14,6 +14,7 @@ use super::super::service::{self, Absence};
 use super::super::settings::{Home, Settings, Zone};
 use super::super::subject::{Flaw, Subject};
 use super::Ttl;
+use super::instances::cut;
 
 /// The rule and all that it says.
 #[derive(Debug, Default)]
@@ -188,8 +189,8 @@ fn node_name(settings: &Settings, tools: &mut Tools, state: &State, wire: &[u8])
         address => format!("address {address}"),
     };
     let addresses: Vec<String> = std::iter::once(address).chain(tagged).collect();
-    rule.notes
-        .push(format!("the node has {}", addresses.join(", ")));
+    let addresses = addresses.join(", ");
+    rule.notes.push(cut(format!("the node has {addresses}")));
     rule
 }
 
