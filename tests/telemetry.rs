@@ -1,5 +1,6 @@
 //! What an agent shows of itself: figures, its log as it is written, its machine.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -196,6 +197,61 @@ mod figures {
         );
         assert!(open.text().contains("# TYPE herald_dns_queries counter\n"));
         assert!(open.text().ends_with("# EOF\n"));
+        agent.stop().await;
+    }
+
+    /// Fails on what a strict reader refuses: samples without their family, a family or series that
+    /// is there twice, buckets that do not add up.
+    fn check_format(text: &str) {
+        let (mut families, mut series) = (BTreeSet::new(), BTreeSet::new());
+        let (mut family, mut kind) = ("", "");
+        // Of the histogram in hand: all it counts, what its last bucket counts, and whether that was
+        // the bucket for all.
+        let (mut count, mut bucket) = (0.0, (0.0, true));
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                (family, kind) = rest.split_once(' ').unwrap();
+                assert!(families.insert(family), "{family} is there twice");
+                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+                assert!(kind != "counter" || family.ends_with("_total"), "{line}");
+            }
+            if line.starts_with('#') {
+                continue;
+            }
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let value: f64 = value.parse().unwrap();
+            assert!(series.insert(name), "{name} is there twice");
+            let suffix = name
+                .strip_prefix(family)
+                .unwrap_or_else(|| panic!("{line}"));
+            let suffix = suffix.split('{').next().unwrap();
+            match (kind, suffix) {
+                ("histogram", "_sum") => assert!(bucket.1, "no bucket for all before {line}"),
+                ("histogram", "_count") => (count, bucket) = (value, (0.0, false)),
+                ("histogram", "_bucket") => {
+                    assert!(value >= bucket.0, "{line}");
+                    bucket = (value, name.contains("le=\"+Inf\""));
+                    assert!(
+                        !bucket.1 || (value - count).abs() < 0.5,
+                        "{line} of {count}"
+                    );
+                }
+                (_, "") => {}
+                _ => panic!("{line} is no {kind}"),
+            }
+        }
+        assert!(bucket.1 && families.len() > 30);
+    }
+
+    #[tokio::test]
+    async fn a_strict_reader_takes_every_line() {
+        let agent = TestAgent::start().await;
+        agent.register_web().await;
+        agent.ask("web.service.consul. SRV").await;
+        agent
+            .shows(&["herald_dns_query_seconds_count{transport=\"udp\"} 1"])
+            .await;
+        check_format(&agent.get(PROMETHEUS).await.text());
         agent.stop().await;
     }
 
