@@ -123,7 +123,7 @@ fn nodes(arguments: &[String]) -> Result<(), Exit> {
     let mut seen = BTreeSet::new();
     nodes.retain(|node| seen.insert(node.name.clone()));
     if nodes.is_empty() {
-        print("No nodes match the given query - try expanding your search.\n");
+        eprintln!("No nodes match the given query - try expanding your search.");
         return Ok(());
     }
     let mut head = vec!["Node", "ID", "Address", "DC"];
@@ -228,7 +228,7 @@ fn services(arguments: &[String]) -> Result<(), Exit> {
             .context("Error listing services")?,
     };
     if services.is_empty() {
-        print("No services match the given query - try expanding your search.\n");
+        eprintln!("No services match the given query - try expanding your search.");
         return Ok(());
     }
     if !options.tags {

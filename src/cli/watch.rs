@@ -262,7 +262,7 @@ impl Program {
             .take()
             .context("the handler has no standard input")?;
         let work = async {
-            let line = format!("{content}\n");
+            let line = one_line(content) + "\n";
             // A program that does not read its input is not at fault.
             drop(input.write_all(line.as_bytes()).await);
             drop(input);
@@ -294,6 +294,20 @@ impl Program {
         command.arg("-c").arg(self.words.join(" "));
         command
     }
+}
+
+/// JSON without blanks between its parts: programs read it by the line, and an agent in development
+/// mode breaks its answers into many.
+fn one_line(json: &str) -> String {
+    let (mut quoted, mut escaped) = (false, false);
+    json.chars()
+        .filter(|letter| {
+            let kept = quoted || !letter.is_ascii_whitespace();
+            quoted ^= *letter == '"' && !escaped;
+            escaped = *letter == '\\' && !escaped;
+            kept
+        })
+        .collect()
 }
 
 fn check(status: ExitStatus) -> Result<()> {
@@ -357,6 +371,12 @@ mod tests {
             let refused = path(line).unwrap_err();
             assert!(refused.contains(part), "{line}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_program_is_given_one_line() {
+        let json = "{\n  \"a b\": [1,\n 2], \"c\\\\\": \"x \\\" y\"\n}";
+        assert_eq!(one_line(json), "{\"a b\":[1,2],\"c\\\\\":\"x \\\" y\"}");
     }
 
     #[test]
