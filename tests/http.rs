@@ -392,11 +392,11 @@ mod catalog {
     async fn shapes_have_every_key_in_the_known_form() {
         let parts = Parts::start().await;
         register(parts.address, full()).await;
-        let service = r#"{"ID":"w1","Service":"Web","Tags":["b","A"],"Address":"10.1.1.1","TaggedAddresses":{"lan":{"Address":"10.1.1.2","Port":81}},"Meta":{"v":"1"},"Port":8080,"Weights":{"Passing":10,"Warning":2},"EnableTagOverride":true,"Proxy":{"MeshGateway":{},"Expose":{}},"Connect":{},"CreateIndex":1,"ModifyIndex":1}"#;
-        let node = r#"{"ID":"40e4a748-2192-161a-0510-9bf59fe950b5","Node":"n1","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":{"lan":"10.0.0.1","wan":"1.2.3.4"},"Meta":{"rack":"1"},"CreateIndex":1,"ModifyIndex":1}"#;
-        let disk = r#"{"Node":"n1","CheckID":"disk","Name":"disk","Status":"warning","Notes":"","Output":"","ServiceID":"","ServiceName":"","ServiceTags":[],"Type":"","Definition":{},"CreateIndex":1,"ModifyIndex":1}"#;
-        let http = r#"{"Node":"n1","CheckID":"w1-http","Name":"http","Status":"passing","Notes":"n","Output":"o","ServiceID":"w1","ServiceName":"Web","ServiceTags":["b","A"],"Type":"http","Definition":{"Interval":"5s","Timeout":"1s","HTTP":"http://x/","Header":{"A":["1","2"]},"Method":"GET","TLSSkipVerify":true},"CreateIndex":1,"ModifyIndex":1}"#;
-        let row = r#"[{"ID":"40e4a748-2192-161a-0510-9bf59fe950b5","Node":"n1","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":{"lan":"10.0.0.1","wan":"1.2.3.4"},"NodeMeta":{"rack":"1"},"ServiceKind":"","ServiceID":"w1","ServiceName":"Web","ServiceTags":["b","A"],"ServiceAddress":"10.1.1.1","ServiceTaggedAddresses":{"lan":{"Address":"10.1.1.2","Port":81}},"ServiceWeights":{"Passing":10,"Warning":2},"ServiceMeta":{"v":"1"},"ServicePort":8080,"ServiceEnableTagOverride":true,"ServiceProxy":{"MeshGateway":{},"Expose":{}},"ServiceConnect":{},"CreateIndex":1,"ModifyIndex":1}]"#;
+        let service = r#"{"ID":"w1","Service":"Web","Tags":["b","A"],"Address":"10.1.1.1","TaggedAddresses":{"lan":{"Address":"10.1.1.2","Port":81}},"Meta":{"v":"1"},"Port":8080,"Weights":{"Passing":10,"Warning":2},"EnableTagOverride":true,"Proxy":{"MeshGateway":{},"Expose":{}},"Connect":{},"CreateIndex":2,"ModifyIndex":2}"#;
+        let node = r#"{"ID":"40e4a748-2192-161a-0510-9bf59fe950b5","Node":"n1","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":{"lan":"10.0.0.1","wan":"1.2.3.4"},"Meta":{"rack":"1"},"CreateIndex":2,"ModifyIndex":2}"#;
+        let disk = r#"{"Node":"n1","CheckID":"disk","Name":"disk","Status":"warning","Notes":"","Output":"","ServiceID":"","ServiceName":"","ServiceTags":[],"Type":"","Definition":{},"CreateIndex":2,"ModifyIndex":2}"#;
+        let http = r#"{"Node":"n1","CheckID":"w1-http","Name":"http","Status":"passing","Notes":"n","Output":"o","ServiceID":"w1","ServiceName":"Web","ServiceTags":["b","A"],"Type":"http","Definition":{"Interval":"5s","Timeout":"1s","HTTP":"http://x/","Header":{"A":["1","2"]},"Method":"GET","TLSSkipVerify":true},"CreateIndex":2,"ModifyIndex":2}"#;
+        let row = r#"[{"ID":"40e4a748-2192-161a-0510-9bf59fe950b5","Node":"n1","Address":"10.0.0.1","Datacenter":"dc1","TaggedAddresses":{"lan":"10.0.0.1","wan":"1.2.3.4"},"NodeMeta":{"rack":"1"},"ServiceKind":"","ServiceID":"w1","ServiceName":"Web","ServiceTags":["b","A"],"ServiceAddress":"10.1.1.1","ServiceTaggedAddresses":{"lan":{"Address":"10.1.1.2","Port":81}},"ServiceWeights":{"Passing":10,"Warning":2},"ServiceMeta":{"v":"1"},"ServicePort":8080,"ServiceEnableTagOverride":true,"ServiceProxy":{"MeshGateway":{},"Expose":{}},"ServiceConnect":{},"CreateIndex":2,"ModifyIndex":2}]"#;
         for (path, expected) in [
             ("/v1/catalog/nodes", format!("[{node}]")),
             ("/v1/catalog/service/wEB", row.to_owned()),
@@ -705,6 +705,18 @@ mod blocking {
     }
 
     #[tokio::test]
+    async fn the_first_change_of_all_wakes_who_saw_nothing() {
+        let parts = Parts::start().await;
+        let empty = get(parts.address, "/v1/catalog/nodes").await;
+        assert_eq!((empty.index(), empty.text().as_str()), (1, "[]"));
+        register(parts.address, json!({"Node": "n1", "Address": "10.0.0.1"})).await;
+        // Without a change after index 1, this would take the whole wait.
+        let path = "/v1/catalog/nodes?index=1&wait=60s";
+        let woken = tokio::time::timeout(Duration::from_secs(20), get(parts.address, path)).await;
+        assert!(woken.unwrap().index() > 1);
+    }
+
+    #[tokio::test]
     async fn a_change_wakes_and_an_equal_registration_does_not() {
         let parts = Parts::start().await;
         register(parts.address, web("a", "1", &[], "passing")).await;
@@ -767,7 +779,7 @@ mod blocking {
         register(parts.address, web("a", "1", &[], "passing")).await;
         let mut waiting = wait(
             parts.address,
-            "/v1/catalog/nodes?index=1&wait=600s".to_owned(),
+            "/v1/catalog/nodes?index=2&wait=600s".to_owned(),
         )
         .await;
         crate::support::eventually(async || {

@@ -13,6 +13,10 @@ use crate::metrics::Metrics;
 use crate::task::Tasks;
 use crate::types::{Index, RequestContext};
 
+/// What reads of an empty catalog answer, since no index is 0. The first command comes after it:
+/// whoever waits for something later must not miss that one.
+const EMPTY: Index = Index(1);
+
 /// Bounds of the proposer.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -101,7 +105,7 @@ pub fn start(
     let counts = Counts::new(metrics);
     show_queue(&queue, metrics);
     let sequencer = Sequencer {
-        last: writer.applied(),
+        last: writer.applied().max(EMPTY),
         writer,
         proposals,
         batch_length_max: config.batch_length_max,
@@ -258,7 +262,7 @@ mod tests {
     async fn commands_get_positions_in_order() {
         let tasks = Tasks::new();
         let (proposer, reader) = started(&tasks);
-        for index in 1..=3 {
+        for index in 2..=4 {
             let outcome = proposer
                 .propose(&RequestContext::default(), command())
                 .await;
