@@ -74,10 +74,10 @@ const HOMES: [(&str, &[&str]); 18] = [
     ("mimalloc", &["main"]),
     ("nix", &["health", "dns", "config", "agent"]),
     ("regex", &["cli", "config", "filter"]),
-    ("rustls", &["health"]),
-    ("rustls_native_certs", &["health"]),
+    ("rustls", &["client", "health"]),
+    ("rustls_native_certs", &["client", "health"]),
     ("socket2", &["dns", "http"]),
-    ("tokio_rustls", &["health"]),
+    ("tokio_rustls", &["client", "health"]),
     ("tracing_subscriber", &["agent"]),
     ("url", &["health"]),
 ];

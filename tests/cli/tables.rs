@@ -155,7 +155,7 @@ async fn what_describes_no_service_is_refused_before_anyone_is_asked() {
         ),
         (
             &["register", "/nowhere/web.json"],
-            "cannot read /nowhere/web.json: No such file or directory (os error 2)\n",
+            "config: cannot read /nowhere/web.json: no such file or directory\n",
         ),
     ] {
         let finished = herald(&[&["services"], arguments].concat()).await;

@@ -190,6 +190,9 @@ Usage: herald validate [options] [FILES...]
   Checks that an agent would start from these configuration files and
   directories
 
+  -config-format=<language>
+     Language of all files, whatever their names: hcl or json
+
   -quiet
      Say nothing if all is well
 ";
