@@ -3,11 +3,14 @@
 //!
 //! Both bound what they read and how long they wait; neither knows about agents or the catalog.
 
+mod accept_any;
 mod address;
 pub mod dig;
 pub mod dns;
 pub mod http;
 pub mod tls;
+
+pub(crate) use accept_any::AcceptAny;
 
 /// How a DNS question travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

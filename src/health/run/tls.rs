@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::client::AcceptAny;
 
 /// Whom certificates must lead to.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("tls: {error}"))?;
         let mut config = if security.skip_verify {
-            let accepting = Arc::new(Accepting(provider));
+            let accepting = Arc::new(AcceptAny(provider));
             let builder = builder.dangerous();
             builder
                 .with_custom_certificate_verifier(accepting)
@@ -132,47 +132,5 @@ impl Tls {
             return Err("tls: the system names no authority to trust".to_owned());
         }
         Ok(store)
-    }
-}
-
-/// Accepts any certificate: for checks that say `tls_skip_verify`, which ask whether a service
-/// answers, not who it is.
-#[derive(Debug)]
-struct Accepting(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Accepting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
