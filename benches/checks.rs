@@ -8,6 +8,7 @@
 //!
 //!     cargo bench --bench checks              10,000 checks, 60 s
 //!     HERALD_BENCH_SMOKE=1                    500 checks every second, 5 s
+//!     CONSUL=/path/to/consul                  the same with the reference as the agent
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -152,7 +153,9 @@ async fn answer(mut stream: TcpStream, arrivals: &Arrivals) -> Result<()> {
 
 async fn start_agent() -> Result<Agent> {
     let free = StdListener::bind("127.0.0.1:0")?.local_addr()?;
-    let child = Command::new(env!("CARGO_BIN_EXE_herald"))
+    let reference = std::env::var_os("CONSUL").filter(|path| !path.is_empty());
+    let program = reference.unwrap_or_else(|| env!("CARGO_BIN_EXE_herald").into());
+    let child = Command::new(program)
         .args(["agent", "-dev", "-node", "bench", "-dns-port", "-1"])
         .args(["-http-port", &free.port().to_string()])
         .stdout(Stdio::null())
