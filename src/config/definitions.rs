@@ -125,10 +125,6 @@ type Results = Bounded<0, RESULTS_MAX>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a configuration key of its own"
-)]
 struct RawCheck {
     alias_node: String,
     alias_service: String,
@@ -143,7 +139,7 @@ struct RawCheck {
     grpc: String,
     grpc_use_tls: bool,
     h2ping: String,
-    h2ping_use_tls: bool,
+    h2ping_use_tls: Option<bool>,
     header: BTreeMap<String, Vec<String>>,
     http: String,
     #[serde(alias = "check_id")]
@@ -254,8 +250,9 @@ impl RawCheck {
                 udp: self.udp,
                 grpc: self.grpc,
                 grpc_use_tls: self.grpc_use_tls,
+                // Of the two, a ping alone uses TLS unless told otherwise.
+                h2ping_use_tls: self.h2ping_use_tls.unwrap_or(!self.h2ping.is_empty()),
                 h2ping: self.h2ping,
-                h2ping_use_tls: self.h2ping_use_tls,
                 args: self.args,
                 docker_container_id: self.docker_container_id,
                 shell: self.shell,

@@ -82,6 +82,7 @@ fn every_key_of_a_check_reaches_its_definition() {
             {"id": "udp", "udp": "a:1", "interval": "5s"},
             {"id": "grpc", "grpc": "a:1/s", "grpc_use_tls": true, "interval": "5s"},
             {"id": "h2", "h2ping": "a:1", "h2ping_use_tls": false, "interval": "5s"},
+            {"id": "h2s", "h2ping": "a:1", "interval": "5s"},
             {"id": "os", "os_service": "sshd", "interval": "5s"},
             {"id": "d", "docker_container_id": "x", "shell": "/bin/sh", "args": ["x"],
                 "interval": "10s"},
@@ -120,8 +121,17 @@ fn every_key_of_a_check_reaches_its_definition() {
         .iter()
         .map(|placed| placed.definition.mechanism.check_type().as_str())
         .collect();
-    let all = "udp grpc h2ping os_service docker alias script http";
+    let all = "udp grpc h2ping h2ping os_service docker alias script http";
     assert_eq!(types.join(" "), all);
+    let pings: Vec<_> = definitions
+        .checks
+        .iter()
+        .filter_map(|placed| match placed.definition.mechanism {
+            Mechanism::H2Ping { tls, .. } => Some(tls),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pings, [false, true], "TLS unless told otherwise");
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl Core {
 
     /// Whether checks from files may start programs. The one place that decides it.
     fn allows_programs_of_files(&self) -> bool {
-        self.limits.enable_script_checks
+        self.limits.enable_script_checks || self.limits.enable_local_script_checks
     }
 
     fn plan(&self, definitions: &FileDefinitions) -> Result<Plan, FilesError> {

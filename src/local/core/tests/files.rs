@@ -240,18 +240,23 @@ fn a_check_of_a_file_may_belong_to_a_service_registered_over_http() {
 }
 
 #[test]
-fn programs_run_from_files_where_they_are_enabled() {
-    let limits = Limits {
-        enable_script_checks: true,
-        ..Limits::default()
-    };
-    let mut fixture = Fixture::with(limits);
-    let definitions = FileDefinitions {
-        checks: vec![placed("p.json:7", script())],
-        ..FileDefinitions::default()
-    };
-    fixture.load(&definitions).unwrap();
-    assert_eq!(fixture.checks(), ["script critical"]);
+fn programs_run_from_files_where_they_are_enabled_for_all_or_for_files() {
+    for (all, files) in [(true, false), (false, true)] {
+        let limits = Limits {
+            enable_script_checks: all,
+            enable_local_script_checks: files,
+            ..Limits::default()
+        };
+        let mut fixture = Fixture::with(limits);
+        let definitions = FileDefinitions {
+            checks: vec![placed("p.json:7", script())],
+            ..FileDefinitions::default()
+        };
+        fixture.load(&definitions).unwrap();
+        assert_eq!(fixture.checks(), ["script critical"]);
+        let over_http = fixture.core.register_check(fixture.now, script());
+        assert_eq!(over_http.is_ok(), all);
+    }
 }
 
 #[test]
