@@ -205,7 +205,7 @@ async fn a_refused_reload_names_file_line_and_key_and_changes_nothing() {
         ),
         (
             r#"{"check": {"name": "c", "args": ["true"], "interval": "10s"}}"#,
-            "z.json:1: Scripts are disabled on this agent; to enable, configure",
+            "z.json:1: check \"c\": Scripts are disabled on this agent; to enable, configure",
         ),
     ] {
         directory.write("z.json", text);

@@ -418,7 +418,7 @@ impl From<RegisterError> for ApiError {
             | RegisterError::Id(_) => Self::bad_request(text),
             RegisterError::TooMany { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, text),
             // The request is in order; the agent is not set up for it.
-            RegisterError::ScriptsDisabled | RegisterError::LocalScriptsDisabled => {
+            RegisterError::ScriptsDisabled | RegisterError::LocalScriptsDisabled { .. } => {
                 Self::internal(text)
             }
         }

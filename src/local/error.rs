@@ -22,9 +22,12 @@ pub enum RegisterError {
     ScriptsDisabled,
     /// The check starts a program, which this agent does not do at all.
     #[error(
-        "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or 'enable_local_script_checks' to true"
+        "check {check:?}: Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or 'enable_local_script_checks' to true"
     )]
-    LocalScriptsDisabled,
+    LocalScriptsDisabled {
+        /// Id of the check.
+        check: String,
+    },
     /// The id belongs to an entry that the servers keep themselves.
     #[error("{what} {id:?} is kept by the servers themselves and cannot be registered")]
     Reserved {

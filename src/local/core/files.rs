@@ -170,7 +170,8 @@ impl Core {
             });
         }
         if check.mechanism.is_program() && !self.allows_programs_of_files() {
-            return Err(RegisterError::LocalScriptsDisabled);
+            let check = id.to_string();
+            return Err(RegisterError::LocalScriptsDisabled { check });
         }
         Ok(())
     }

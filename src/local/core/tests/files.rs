@@ -216,7 +216,7 @@ fn a_refused_definition_names_its_place_and_nothing_changes() {
         (&reserved, "serfHealth.json:1: check id"),
         (
             &program,
-            "p.json:7: Scripts are disabled on this agent; to enable",
+            "p.json:7: check \"script\": Scripts are disabled on this agent; to enable",
         ),
     ] {
         let error = fixture.load(definitions).unwrap_err().to_string();
