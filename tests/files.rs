@@ -315,3 +315,57 @@ async fn reloads_at_the_same_time_follow_one_another() {
     }
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn programs_of_files_run_where_those_of_others_do_not() {
+    let directory = Directory::new();
+    let defined =
+        r#"{"id": "c", "name": "c", "args": ["/bin/sh", "-c", "echo alive"], "interval": "1s"}"#;
+    directory.write(
+        "c.json",
+        &format!(r#"{{"enable_local_script_checks": true, "check": {defined}}}"#),
+    );
+    let agent = TestAgent::reading(&directory).await;
+    eventually(async || check(&agent, "c").await == ("passing".into(), "alive\n".into())).await;
+    let reply = put(
+        agent.http_address(),
+        "/v1/agent/check/register",
+        r#"{"Name": "d", "Args": ["true"], "Interval": "1s"}"#,
+    )
+    .await;
+    assert_eq!(reply.status, 500, "{}", reply.text());
+    agent.stop().await;
+}
+
+/// A service file whose HTTP check is answered by `address`.
+fn checked(address: std::net::SocketAddr) -> String {
+    TUTORIAL
+        .replace(
+            "http://127.0.0.1:5050/health",
+            &format!("http://{address}/health"),
+        )
+        .replace("\"10s\"", "\"1s\"")
+        .replace("\"passing\"", "\"critical\"")
+}
+
+#[tokio::test]
+async fn dns_follows_the_check_of_a_service_file() {
+    let directory = Directory::new();
+    let agent = TestAgent::reading(&directory).await;
+    // The agent's own API is a peer that answers: 404 at first, then what the file asks for.
+    let address = agent.http_address();
+    directory.write("hello.json", &checked(address));
+    reload(&agent).await;
+    eventually(async || check(&agent, "service:hello1").await.1.contains("404")).await;
+    answers(&agent, "hello.service.consul SRV", "ANSWER: 0").await;
+    let text = checked(address).replace("/health\"", "/v1/status/leader\"");
+    directory.write("hello.json", &text);
+    reload(&agent).await;
+    answers(
+        &agent,
+        "hello.service.consul SRV",
+        "5050 7f000001.addr.dc1.consul.",
+    )
+    .await;
+    agent.stop().await;
+}
