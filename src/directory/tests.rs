@@ -184,10 +184,12 @@ async fn a_service_that_appears_and_goes_wakes_its_readers() {
     let tasks = Tasks::new();
     let directory = directory(&tasks);
     let key = health("web");
-    let missing = directory.read(&RequestContext::default(), &key).await;
-    let context = blocking(missing.unwrap().index.max(Index(1)));
     write(&directory, register("other", 1)).await;
+    let missing = directory.read(&RequestContext::default(), &key).await;
+    let context = blocking(missing.unwrap().index);
     let mut read = pin!(directory.read(&context, &key));
+    assert!(still_waits!(&mut read));
+    write(&directory, register("other", 2)).await;
     assert!(still_waits!(&mut read));
     let appeared = write(&directory, register("web", 1)).await;
     assert_eq!(read.await.unwrap().index, appeared);
