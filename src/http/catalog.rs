@@ -17,7 +17,7 @@ use super::extract::{ApiJson, Tail};
 use super::health::asked_service;
 use super::json::{self, Json};
 use super::query::Query;
-use super::register::{DeregisterBody, RegisterBody};
+use super::register::{DeregisterBody, RegisterBody, warn_of_names};
 use super::reply::{self, Size};
 use super::routes::Routes;
 use super::select::{Selection, instances_of, is_cached};
@@ -45,6 +45,7 @@ async fn register(
 ) -> Result<Json<bool>, ApiError> {
     let (datacenter, registration) = body.check()?;
     context.datacenter = datacenter;
+    warn_of_names(&registration, &api.directory.reader().state());
     let operation = Operation::Register(Box::new(registration));
     api.directory.write(&context, vec![operation]).await?;
     Ok(Json(true))

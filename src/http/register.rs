@@ -1,6 +1,6 @@
 //! Bodies of `catalog/register` and `catalog/deregister`: decoded, then checked.
 
-use crate::catalog::{Deregistration, Registration};
+use crate::catalog::{Deregistration, Registration, State};
 use crate::types::{
     Address, Check, CheckDefinition, CheckType, Datacenter, Meta, NameError, Node, NodeId,
     NodeIdError, NodeName, Service, ServiceId, Status, StatusError, TaggedAddress, Weights,
@@ -212,7 +212,7 @@ fn read_definition(fields: &mut Fields) -> Result<CheckDefinition, FieldError> {
 
 impl RegisterBody {
     /// The registration and the datacenter it is for; `None` is the local one. Names that DNS
-    /// clients will have trouble with are accepted with a warning in the log.
+    /// clients will have trouble with are accepted: see [`warn_of_names`].
     ///
     /// # Errors
     /// [`RegisterError`].
@@ -242,7 +242,6 @@ impl RegisterBody {
             service,
             node,
         };
-        warn_of_names(&registration);
         Ok((datacenter(self.datacenter.as_deref())?, registration))
     }
 }
@@ -351,20 +350,22 @@ fn datacenter(name: Option<&str>) -> Result<Option<Datacenter>, RegisterError> {
     parsed.map_err(|_| RegisterError::NoPathToDatacenter)
 }
 
-fn warn_of_names(registration: &Registration) {
-    let node = registration.node.name.as_str();
-    if !node.split('.').all(is_dns_label) {
+/// Says in the log which names of a registration clients will have trouble with; once for each name,
+/// not at every write: only what `known`, the catalog so far, does not have.
+pub(crate) fn warn_of_names(registration: &Registration, known: &State) {
+    let node = &registration.node.name;
+    if known.node(node).is_none() && !node.as_str().split('.').all(is_dns_label) {
         tracing::warn!(
-            node,
+            %node,
             "node name is hard to ask for over DNS: use a-z, 0-9, - and ."
         );
     }
     if let Some(service) = &registration.service
+        && known.service(&service.name).is_none()
         && !is_dns_label(service.name.as_str())
     {
-        let service = service.name.as_str();
         tracing::warn!(
-            service,
+            service = %service.name,
             "service name is hard to ask for over DNS: use a-z, 0-9 and -"
         );
     }
