@@ -6,6 +6,7 @@ pub mod agent;
 pub mod catalog;
 pub mod cli;
 pub mod client;
+pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod control;

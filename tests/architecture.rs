@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module may name besides itself and [`OPEN`]; each only modules above its own line.
-const ALLOWED: [(&str, &[&str]); 21] = [
+const ALLOWED: [(&str, &[&str]); 22] = [
     ("types", &[]),
     ("clock", &[]),
+    ("clients", &[]),
     ("task", &[]),
     ("metrics", &[]),
     ("log", &[]),
@@ -56,8 +57,8 @@ const ALLOWED: [(&str, &[&str]); 21] = [
 ];
 
 /// Vocabulary and helpers that every module may use.
-const OPEN: [&str; 7] = [
-    "types", "clock", "task", "metrics", "log", "control", "client",
+const OPEN: [&str; 8] = [
+    "types", "clock", "clients", "task", "metrics", "log", "control", "client",
 ];
 
 /// Where each framework may be named: modules, or paths below one.

@@ -35,6 +35,8 @@ pub struct Config {
 pub struct TcpLimits {
     /// Connections at one time; one more is closed at once. Default: 1,024.
     pub connections_max: usize,
+    /// Of those, connections of one client address; one more is closed at once. Default: 256.
+    pub client_connections_max: usize,
     /// A connection that sends nothing is closed after this. Default: 2 s.
     pub first_octet: Duration,
     /// A message must have arrived whole this long after its first octet. Default: 2 s.
@@ -76,6 +78,7 @@ impl Default for TcpLimits {
     fn default() -> Self {
         Self {
             connections_max: 1_024,
+            client_connections_max: 256,
             first_octet: Duration::from_secs(2),
             message: Duration::from_secs(2),
             idle: Duration::from_secs(8),

@@ -9,11 +9,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,7 @@ use super::counters::Counters;
 use super::desk::Desks;
 use super::handler::{Handler, Received, Reply, Transport};
 use super::slow::{Return, Slow};
+use crate::clients::{Clients, Place};
 use crate::clock;
 use crate::task::Tasks;
 
@@ -42,7 +44,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Server<H> {
     desks: Arc<Desks<H>>,
     limits: TcpLimits,
-    room: Arc<Semaphore>,
+    clients: Arc<Clients>,
     slow: Slow,
     counters: Arc<Counters>,
     stopping: CancellationToken,
@@ -79,9 +81,10 @@ impl<H: Handler> Server<H> {
         counters: Arc<Counters>,
         tasks: &Tasks,
     ) -> Arc<Self> {
+        let of_client_max = AtomicUsize::new(limits.client_connections_max);
         Arc::new(Self {
             desks,
-            room: Arc::new(Semaphore::new(limits.connections_max)),
+            clients: Clients::new(limits.connections_max, Arc::new(of_client_max)),
             limits,
             slow,
             counters,
@@ -104,7 +107,7 @@ impl<H: Handler> Server<H> {
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, tasks: &Tasks) {
-        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+        let Ok(place) = self.clients.enter(peer.ip()) else {
             self.counters.turned_away.inc();
             return;
         };
@@ -116,12 +119,12 @@ impl<H: Handler> Server<H> {
             outgoing: Vec::new(),
         };
         // The connection sees the stop signal itself, and finishes the answers it has begun.
-        tasks.spawn_draining(connection.run(room));
+        tasks.spawn_draining(connection.run(place));
     }
 }
 
 impl<H: Handler> Connection<H> {
-    async fn run(mut self, _room: OwnedSemaphorePermit) {
+    async fn run(mut self, _place: Place) {
         let server = Arc::clone(&self.server);
         server.counters.connections.inc();
         // Answers go out whole, so there is nothing to wait for.

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::WatchKey;
+use crate::clients::Clients;
 use crate::control::Control;
 use crate::directory::{Answer, Directory};
 use crate::dns::Explainer;
@@ -207,7 +208,7 @@ pub async fn start(
     let groups = explain::routes(agent::routes(groups));
     let router = ui::routes(groups, config.ui).finish(api);
     let client_connections_max = Arc::new(AtomicUsize::new(config.client_connections_max));
-    let clients = server::Clients::new(Arc::clone(&client_connections_max));
+    let clients = Clients::new(config.connections_max, Arc::clone(&client_connections_max));
     server::serve(config, clients, listeners, router, counts, tasks);
     Ok(Handle {
         addresses,

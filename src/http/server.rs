@@ -1,13 +1,11 @@
 //! Listens, bounds the connections, and hands each request to the router.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -25,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::clients::{self, Clients, Full};
 use crate::task::Tasks;
 
 use super::connection::{Deadlines, Guarded, Phase, ReceivedBody, ServedBody, linger};
@@ -62,7 +61,7 @@ pub(crate) async fn listen(
 /// Accepts connections until the tasks stop.
 pub(crate) fn serve(
     config: Config,
-    clients: Clients,
+    clients: Arc<Clients>,
     listeners: Vec<(SocketAddr, TcpListener)>,
     router: Router,
     counts: Counts,
@@ -89,7 +88,7 @@ struct Server {
     config: Config,
     router: Router,
     counts: Counts,
-    clients: Clients,
+    clients: Arc<Clients>,
     refusals: Arc<Semaphore>,
     tasks: Tasks,
     stopping: CancellationToken,
@@ -110,18 +109,18 @@ impl Server {
 
     fn admit(self: &Arc<Self>, stream: TcpStream, client: SocketAddr) {
         self.counts.accepted();
-        let ip = client.ip().to_canonical();
-        match self.clients.enter(ip, &self.config) {
-            Ok(()) => {
+        match self.clients.enter(client.ip()) {
+            Ok(place) => {
                 let place = Place {
                     server: Arc::clone(self),
-                    ip,
+                    _place: place,
                 };
                 self.counts.open.inc();
                 // The connection watches for the end itself, so that its answer gets out.
                 self.tasks.spawn_draining(place.run(stream, client));
             }
-            Err(limit) => self.refuse(stream, limit),
+            Err(Full::All) => self.refuse(stream, Limit::Connections),
+            Err(Full::Client) => self.refuse(stream, Limit::ClientConnections),
         }
     }
 
@@ -168,12 +167,11 @@ impl Server {
 /// The place that one open connection takes.
 struct Place {
     server: Arc<Server>,
-    ip: IpAddr,
+    _place: clients::Place,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.server.clients.leave(self.ip);
         self.server.counts.open.dec();
     }
 }
@@ -289,77 +287,9 @@ pub(crate) fn moved(method: &Method, target: &str) -> Response<Body> {
     response
 }
 
-/// Open connections by client address.
-#[derive(Debug)]
-pub(crate) struct Clients {
-    census: Mutex<Census>,
-    /// Most connections of one address.
-    of_client_max: Arc<AtomicUsize>,
-}
-
-#[derive(Debug, Default)]
-struct Census {
-    total: usize,
-    by_ip: HashMap<IpAddr, usize>,
-}
-
-impl Clients {
-    /// None yet, and at most so many of one address.
-    pub(crate) fn new(of_client_max: Arc<AtomicUsize>) -> Self {
-        Self {
-            census: Mutex::default(),
-            of_client_max,
-        }
-    }
-
-    /// Counts a connection in, or says which bound it meets.
-    fn enter(&self, ip: IpAddr, config: &Config) -> Result<(), Limit> {
-        let mut census = self.census.lock().expect("no holder of this lock panics");
-        if census.total >= config.connections_max {
-            return Err(Limit::Connections);
-        }
-        let of_client = census.by_ip.get(&ip).copied().unwrap_or_default();
-        if of_client >= self.of_client_max.load(Ordering::Relaxed) {
-            return Err(Limit::ClientConnections);
-        }
-        census.total += 1;
-        census.by_ip.insert(ip, of_client + 1);
-        Ok(())
-    }
-
-    fn leave(&self, ip: IpAddr) {
-        let mut census = self.census.lock().expect("no holder of this lock panics");
-        census.total = census.total.saturating_sub(1);
-        if let Some(of_client) = census.by_ip.get_mut(&ip) {
-            *of_client -= 1;
-            if *of_client == 0 {
-                census.by_ip.remove(&ip);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn connections_are_counted_per_client_and_in_all() {
-        let config = Config {
-            connections_max: 3,
-            client_connections_max: 2,
-            ..Config::default()
-        };
-        let clients = Clients::new(Arc::new(AtomicUsize::new(2)));
-        let [first, second] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from);
-        assert_eq!(clients.enter(first, &config), Ok(()));
-        assert_eq!(clients.enter(first, &config), Ok(()));
-        assert_eq!(clients.enter(first, &config), Err(Limit::ClientConnections));
-        assert_eq!(clients.enter(second, &config), Ok(()));
-        assert_eq!(clients.enter(second, &config), Err(Limit::Connections));
-        clients.leave(first);
-        assert_eq!(clients.enter(second, &config), Ok(()));
-    }
 
     #[tokio::test]
     async fn an_address_in_use_is_named() {

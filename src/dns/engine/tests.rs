@@ -590,10 +590,20 @@ mod tcp {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_connection_over_the_limit_is_closed_and_the_others_live() {
-        let running = quick(TcpLimits {
+        over_the_limit(TcpLimits {
             connections_max: 2,
             ..TcpLimits::default()
-        });
+        })
+        .await;
+        over_the_limit(TcpLimits {
+            client_connections_max: 2,
+            ..TcpLimits::default()
+        })
+        .await;
+    }
+
+    async fn over_the_limit(limits: TcpLimits) {
+        let running = quick(limits);
         let mut kept: Vec<_> = (0..2).map(|_| running.connect()).collect();
         for stream in &mut kept {
             stream.write_all(&framed(&query(1))).unwrap();
