@@ -410,6 +410,22 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_a_flag_counts_and_lists_go_on() {
+        let line =
+            "-dev -http-port=1 -node-meta a:1 -hcl x -dev -http-port=2 -node-meta b:2 -hcl y";
+        let flags = read(line);
+        assert_eq!(flags.fragments, ["x", "y"]);
+        let shown = flags.settings.iter();
+        let shown: Vec<String> = shown
+            .map(|setting| format!("{:?}", setting.value))
+            .collect();
+        assert_eq!(
+            shown,
+            ["Number(2)", "Pair(\"a\", \"1\")", "Pair(\"b\", \"2\")"]
+        );
+    }
+
+    #[test]
     fn flags_become_settings() {
         let flags = read("-dev -ui=false -dns-port -1 -node-meta rack:7:8 -bind=10.0.0.1");
         assert!(flags.development);

@@ -73,7 +73,11 @@ pub(super) fn matches<T: CommandFactory>(
     let Some(normal) = normalise(&command, arguments).map_err(refuse)? else {
         return Err(Exit::Help(usage(name, &command)));
     };
-    let parsed = command.clone().try_get_matches_from(normal);
+    // As in Go, the last of several counts; flags that take a list gather them all.
+    let parsed = command
+        .clone()
+        .args_override_self(true)
+        .try_get_matches_from(normal);
     parsed.map_err(|error| refuse(complaint(&error)))
 }
 
@@ -174,11 +178,7 @@ fn complaint(error: &clap::Error) -> String {
                 text(ContextKind::InvalidArg),
                 text(ContextKind::InvalidValue),
             );
-            let name = flag.split(['=', ' ']).next().unwrap_or_default();
-            let what = match strip_dashes(name) {
-                Some(name) => format!("flag -{name}"),
-                None => name.trim_matches(['[', ']', '<', '>', '.']).to_lowercase(),
-            };
+            let what = shown(&flag);
             let reason = std::error::Error::source(error)
                 .map(|source| format!(": {source}"))
                 .or_else(|| expected(error))
@@ -189,7 +189,29 @@ fn complaint(error: &clap::Error) -> String {
             format!("unexpected argument {:?}", text(ContextKind::InvalidArg))
         }
         ErrorKind::MissingRequiredArgument => "an argument is missing".to_owned(),
+        ErrorKind::ArgumentConflict => {
+            let given = text(ContextKind::InvalidArg);
+            let others = match error.get(ContextKind::PriorArg) {
+                Some(ContextValue::String(other)) => vec![shown(other)],
+                Some(ContextValue::Strings(others)) => others.iter().map(|it| shown(it)).collect(),
+                _ => Vec::new(),
+            };
+            let others = match others.as_slice() {
+                [] => "other flags".to_owned(),
+                others => others.join(", "),
+            };
+            format!("{} cannot be used with {others}", shown(&given))
+        }
         _ => error.kind().to_string(),
+    }
+}
+
+/// What a complaint calls the argument that clap shows as `--flag <value>` or `[FILES]...`.
+fn shown(argument: &str) -> String {
+    let name = argument.split(['=', ' ']).next().unwrap_or_default();
+    match strip_dashes(name) {
+        Some(name) => format!("flag -{name}"),
+        None => name.trim_matches(['[', ']', '<', '>', '.']).to_lowercase(),
     }
 }
 
@@ -318,6 +340,32 @@ mod tests {
         let sample = read("-bind 1 file -dev").unwrap();
         assert_eq!((sample.files.len(), sample.dev), (2, None));
         assert_eq!(read("-- -dev").unwrap().files, ["-dev"]);
+    }
+
+    #[test]
+    fn of_a_flag_given_twice_the_last_counts_and_lists_gather_all() {
+        let sample = read("-dev -bind a -dns-port=1 -tag x -dev=false --bind=b -dns-port 2 -tag y");
+        let sample = sample.unwrap();
+        assert_eq!(sample.dev, Some(false));
+        assert_eq!(sample.bind.as_deref(), Some("b"));
+        assert_eq!(sample.dns_port, Some(2));
+        assert_eq!(sample.tag, ["x", "y"]);
+        // What does not count must still be well formed.
+        let complaint = read("-dns-port=x -dns-port=1").unwrap_err();
+        assert!(complaint.contains("flag -dns-port"), "{complaint}");
+    }
+
+    #[test]
+    fn flags_that_exclude_each_other_are_named() {
+        let command = Command::new("sample").args([
+            Arg::new("bind").long("bind").conflicts_with("client"),
+            Arg::new("client").long("client"),
+        ]);
+        let parsed = command.try_get_matches_from(["sample", "--bind=a", "--client=b"]);
+        assert_eq!(
+            complaint(&parsed.unwrap_err()),
+            "flag -bind cannot be used with flag -client"
+        );
     }
 
     #[test]
