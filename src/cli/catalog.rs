@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::connection::{Connection, ServerRead, with_query};
 use super::table::table;
+use super::text::escape;
 use super::{Command, Definition, Exit, block_on, dispatch_below, flags, print};
 use crate::client::http::encode;
 
@@ -258,6 +259,6 @@ fn by_name(found: Option<NodeServices>) -> BTreeMap<String, BTreeSet<String>> {
 fn print_lines(lines: impl IntoIterator<Item = String>) {
     let text = lines
         .into_iter()
-        .fold(String::new(), |text, line| text + &line + "\n");
+        .fold(String::new(), |text, line| text + &escape(&line) + "\n");
     print(&text);
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::connection::Connection;
 use super::table::table;
+use super::text::escape;
 use super::{Exit, block_on, flags, print};
 use crate::client::http::encode;
 
@@ -200,7 +201,7 @@ fn answers(answers: &[Answer]) -> String {
     errors.dedup();
     let errors = errors
         .into_iter()
-        .map(|error| format!("Extended error {error}\n"));
+        .map(|error| format!("Extended error {}\n", escape(error)));
     format!("\n{}{}", table(&rows), errors.collect::<String>())
 }
 
@@ -214,10 +215,9 @@ impl Records {
         ];
         let filled = sections.iter().filter(|(_, records)| !records.is_empty());
         filled.fold(String::new(), |text, (name, records)| {
-            format!(
-                "{text}\n{name} (UDP with EDNS 1232):\n{}\n",
-                records.join("\n")
-            )
+            let records: Vec<_> = records.iter().map(|record| escape(record)).collect();
+            let records = records.join("\n");
+            format!("{text}\n{name} (UDP with EDNS 1232):\n{records}\n")
         })
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde::Deserialize;
 
 use super::connection::Connection;
+use super::text::escape;
 use super::{Exit, block_on, flags, print};
 
 /// Shows figures of an agent, in groups.
@@ -28,8 +29,9 @@ pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
     let own: Own = block_on(client.get("/v1/agent/self"))?.context("Error querying agent")?;
     let mut text = String::new();
     for (group, figures) in own.stats {
-        writeln!(text, "{group}:").expect("writing to a string does not fail");
+        writeln!(text, "{}:", escape(&group)).expect("writing to a string does not fail");
         for (key, value) in figures {
+            let (key, value) = (escape(&key), escape(&value));
             writeln!(text, "\t{key} = {value}").expect("writing to a string does not fail");
         }
     }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::connection::Connection;
+use super::text::escape;
 use super::{Exit, block_on, flags, print};
 use crate::client::http::{HttpClient, encode};
 
@@ -106,12 +107,8 @@ fn show(client: &HttpClient) -> Result<()> {
         block_on(client.get("/v1/agent/checks"))?.context("Error getting checks")?;
     let mut text = String::new();
     for check in checks.values() {
-        let Check {
-            node,
-            notes,
-            service_id,
-            ..
-        } = check;
+        let (node, notes) = (escape(&check.node), escape(&check.notes));
+        let service_id = escape(&check.service_id);
         if check.id == NODE_CHECK {
             write!(text, "Node:\n  Name:   {node}\n  Reason: {notes}\n\n")
         } else if check.id.starts_with(SERVICE_CHECK) {

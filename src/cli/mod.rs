@@ -25,6 +25,7 @@ mod monitor;
 mod reload;
 mod services;
 mod table;
+mod text;
 mod tree;
 mod validate;
 mod version;
@@ -193,7 +194,8 @@ pub fn run(arguments: &[String]) -> u8 {
         }
         Exit::Code(code) => code,
         Exit::Error(error) => {
-            eprintln!("{}", explain(&error));
+            // Agents have their say in it.
+            eprintln!("{}", text::escape_lines(&explain(&error)));
             1
         }
     }

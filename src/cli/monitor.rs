@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::connection::Connection;
 use super::interruption::Interruption;
+use super::text::Stream;
 use super::{Exit, block_on, flags};
 use crate::client::http::{HttpClient, encode};
 
@@ -30,17 +31,24 @@ pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
     let json = if options.log_json { "&logjson" } else { "" };
     let level = encode(&options.log_level.to_lowercase());
     let path = format!("/v1/agent/monitor?loglevel={level}{json}");
-    block_on(follow(&client, &path))??;
+    block_on(follow(&client, &path, options.log_json))??;
     Ok(())
 }
 
 /// Shows what comes until an interruption, or until nobody reads it any more.
-async fn follow(client: &HttpClient, path: &str) -> Result<()> {
+async fn follow(client: &HttpClient, path: &str, json: bool) -> Result<()> {
     let mut interruption = Interruption::listen()?;
     let mut reader_gone = false;
+    let mut log = Stream::default();
     let ended = client.follow(path, |octets| {
         let mut out = std::io::stdout().lock();
-        if out.write_all(octets).and_then(|()| out.flush()).is_err() {
+        let written = if json {
+            // It escapes by rules of its own.
+            out.write_all(octets)
+        } else {
+            out.write_all(log.escape_lines(octets).as_bytes())
+        };
+        if written.and_then(|()| out.flush()).is_err() {
             reader_gone = true;
             return ControlFlow::Break(());
         }

@@ -7,6 +7,7 @@ use clap::CommandFactory as _;
 use serde_json::{Map, Value, json};
 
 use super::connection::{Connection, ServerRead, with_query};
+use super::text::escape;
 use super::{Command, Definition, Exit, block_on, dispatch_below, flags, print};
 use crate::client::http::encode;
 use crate::config;
@@ -96,7 +97,7 @@ fn register(arguments: &[String]) -> Result<(), Exit> {
         let name = text(&service, "name").unwrap_or_default().to_owned();
         block_on(client.put(&path, &service))?
             .with_context(|| format!("Error registering service {name:?}"))?;
-        print(&format!("Registered service: {name}\n"));
+        print(&format!("Registered service: {}\n", escape(&name)));
     }
     Ok(())
 }
@@ -118,7 +119,7 @@ fn deregister(arguments: &[String]) -> Result<(), Exit> {
         let path = with_query(&path, &options.read.parameters());
         block_on(client.put(&path, &Value::Null))?
             .with_context(|| format!("Error deregistering service {id:?}"))?;
-        print(&format!("Deregistered service: {id}\n"));
+        print(&format!("Deregistered service: {}\n", escape(&id)));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::connection::{Connection, ServerRead, with_query};
 use super::interruption::Interruption;
+use super::text::escape;
 use super::{Exit, block_on, flags, print};
 use crate::client::http::{HttpClient, RequestError, encode};
 
@@ -225,6 +226,8 @@ async fn follow(mut view: View, program: &Program) -> Result<()> {
             Err(error) => {
                 failures += 1;
                 let pause = pause(failures);
+                let error = error.to_string();
+                let error = escape(&error);
                 eprintln!("Error querying agent: {error}; trying again in {pause:?}");
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}

@@ -43,6 +43,21 @@ async fn code(mut child: Child) -> Option<i32> {
 }
 
 #[tokio::test]
+async fn what_a_terminal_would_carry_out_is_shown_escaped_except_in_json() {
+    let json = "{\"message\":\"\\u001b\u{7f}\"}\n";
+    for (format, sent, shown) in [
+        (&[][..], "a\u{1b}[2J\tü\r\n", "a\\u{1b}[2J\tü\\r\n"),
+        (&["-log-json"], json, json),
+    ] {
+        let end = HEAD.to_owned() + &chunk(sent) + "0\r\n\r\n";
+        let script = Script::start(vec![end]).await;
+        let address = format!("-http-addr={}", script.address);
+        let finished = herald(&[&["monitor", &address], format].concat()).await;
+        assert_eq!(finished.out, shown);
+    }
+}
+
+#[tokio::test]
 async fn flags_become_parameters() {
     for (arguments, expected) in [
         (&[][..], "GET /v1/agent/monitor?loglevel=info HTTP/1.1"),

@@ -164,6 +164,67 @@ async fn what_describes_no_service_is_refused_before_anyone_is_asked() {
 }
 
 #[tokio::test]
+async fn what_a_terminal_would_carry_out_is_shown_escaped() {
+    let agent = TestAgent::start().await;
+    agent
+        .register_in_catalog(json!({"Node": "n\u{1b}2", "Address": "10.0.0.7",
+            "ID": "11111111-2222-3333-4444-555555555555", "NodeMeta": {"rack": "7\u{7}"},
+            "Service": {"Service": "web\u{1b}[2J", "Tags": ["a\nb", "\u{0}"]}}))
+        .await;
+    let services = "consul\nweb\\u{1b}[2J\n";
+    let tags = "consul\nweb\\u{1b}[2J  \\u{0},a\\nb\n";
+    let nodes = "Node      ID        Address   DC\nn\\u{1b}2  11111111  10.0.0.7  dc1\n";
+    for (arguments, expected) in [
+        ("catalog services", services),
+        ("catalog services -tags", tags),
+        ("catalog nodes -node-meta rack=7\u{7}", nodes),
+    ] {
+        ask(&agent, arguments).await.is(0, expected, "");
+    }
+    let detailed = ask(&agent, "catalog nodes -detailed").await.out;
+    assert!(detailed.contains("rack=7\\u{7}\n"), "{detailed}");
+    let explained = ask(&agent, "explain web\u{1b}[2J.service.consul SRV").await;
+    assert_eq!(explained.code, 0, "{}", explained.err);
+    assert!(explained.out.contains("n\\u{1b}2"), "{}", explained.out);
+    let reason = "-reason=down\u{1b}]0;title\u{7}\nReason:";
+    let address = format!("-http-addr={}", agent.http_address());
+    let finished = herald(&["maint", "-enable", reason, &address]).await;
+    finished.is(0, "Node maintenance is now enabled\n", "");
+    let shown = "Node:\n  Name:   n1\n  Reason: down\\u{1b}]0;title\\u{7}\\nReason:\n\n";
+    ask(&agent, "maint").await.is(0, shown, "");
+    let registered = herald(&["services", "register", &address, "-name=x\u{1b}c"]).await;
+    registered.is(0, "Registered service: x\\u{1b}c\n", "");
+    for text in [&explained.out, &detailed] {
+        assert!(
+            text.chars()
+                .all(|letter| letter == '\n' || !letter.is_control())
+        );
+    }
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn members_and_figures_and_refusals_of_others_are_shown_escaped() {
+    let member = r#"[{"Name": "n\u001b1", "Addr": "10.0.0.1", "Port": 8301, "Status": 1,
+        "ProtocolCur": 2, "Tags": {"role": "node", "dc": "d\u0007", "build": "1\n2"}}]"#;
+    let figures = r#"{"Stats": {"a\u001b": {"k\n": "v\u0007"}}}"#;
+    let answers = vec![
+        status("200 OK", member),
+        status("200 OK", figures),
+        status("500 Internal Server Error", "no\u{1b}[31m"),
+    ];
+    let script = Script::start(answers).await;
+    let address = format!("-http-addr={}", script.address);
+    let table = "Node      Address        Status  Type    Build  Protocol  DC      Segment\n\
+                 n\\u{1b}1  10.0.0.1:8301  alive   client  1\\n2   2         d\\u{7}  <default>\n";
+    herald(&["members", &address]).await.is(0, table, "");
+    let shown = "a\\u{1b}:\n\tk\\n = v\\u{7}\n";
+    herald(&["info", &address]).await.is(0, shown, "");
+    let refused = "Error getting checks: Unexpected response code: 500 (no\\u{1b}[31m)\n";
+    herald(&["maint", &address]).await.is(1, "", refused);
+}
+
+#[tokio::test]
 async fn services_of_a_file_are_registered() {
     let agent = TestAgent::start().await;
     let directory = Directory::new();
