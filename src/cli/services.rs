@@ -1,8 +1,9 @@
-//! `herald services`: registers and deregisters services at an agent, from flags or files.
+//! `herald services`: registers and deregisters services at an agent, from flags or files. Files are
+//! those that agents read, and are checked by the same rules before anybody is asked.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::CommandFactory as _;
 use serde_json::{Map, Value, json};
 
@@ -60,7 +61,7 @@ struct RegisterOptions {
     /// A further address; may be repeated.
     #[arg(long, value_name = "label=address:port")]
     tagged_address: Vec<String>,
-    /// JSON files with definitions of services.
+    /// JSON or HCL files with definitions of services.
     #[arg(value_hint = clap::ValueHint::FilePath)]
     files: Vec<String>,
 }
@@ -75,7 +76,7 @@ struct DeregisterOptions {
     /// Id of the instance.
     #[arg(long, value_name = "id")]
     id: Option<String>,
-    /// JSON files with definitions of services.
+    /// JSON or HCL files with definitions of services.
     #[arg(value_hint = clap::ValueHint::FilePath)]
     files: Vec<String>,
 }
@@ -111,7 +112,7 @@ fn deregister(arguments: &[String]) -> Result<(), Exit> {
             return Err(anyhow::anyhow!(error).into());
         }
         (Some(id), []) => vec![id],
-        (None, files) => from_files(files)?.iter().filter_map(id).collect(),
+        (None, files) => ids_from_files(files)?,
     };
     let client = options.connection.client()?;
     for id in ids {
@@ -191,25 +192,26 @@ fn tagged_address(target: &str) -> Result<Value> {
     Ok(json!({"address": address, "port": port}))
 }
 
-/// The definitions under `service` and `services` of JSON or HCL files, as the API takes them.
+/// The services of JSON or HCL files, as the API takes them.
 fn from_files(files: &[String]) -> Result<Vec<Value>> {
     let mut services = Vec::new();
     for file in files {
-        let content = config::read_document(Path::new(file))?;
-        let Value::Object(content) = content else {
-            bail!("{file}: it must hold an object");
-        };
-        for (key, value) in content {
-            match (key.to_ascii_lowercase().as_str(), value) {
-                ("service" | "services", Value::Array(values)) => {
-                    services.extend(values.into_iter().map(for_api));
-                }
-                ("service" | "services", value) => services.push(for_api(value)),
-                _ => bail!("{file}: invalid config key {key}, expected service or services"),
-            }
-        }
+        let found = config::read_services(Path::new(file))?;
+        services.extend(found.into_iter().map(for_api));
     }
     Ok(services)
+}
+
+/// The ids of the services of JSON or HCL files.
+fn ids_from_files(files: &[String]) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for file in files {
+        for service in config::read_services_to_remove(Path::new(file))? {
+            let id = id(&service);
+            ids.push(id.with_context(|| format!("{file}: a service has neither id nor name"))?);
+        }
+    }
+    Ok(ids)
 }
 
 /// A definition in the spelling of files as the API takes it: keys without underscores (the API

@@ -220,13 +220,67 @@ fn find_files(
     Ok(files)
 }
 
-/// What a file says, not checked against any key: HCL where its name ends in `.hcl`, else JSON.
+/// Keys of a file that holds services and nothing else.
+const SERVICE_KEYS: [&str; 2] = ["service", "services"];
+
+/// The services of a file that holds nothing else, as it spells them and in their order: HCL where
+/// its name ends in `.hcl`, else JSON.
 ///
 /// # Errors
-/// It cannot be read, or is not of its language.
-pub fn read_document(path: &Path) -> Result<serde_json::Value, ConfigError> {
-    let format = Format::of(path).unwrap_or(Format::Json);
-    read(path, format).map(|node| node.to_json())
+/// It cannot be read or is not of its language, or its mistakes: what an agent would not take from
+/// a file of its own.
+pub fn read_services(path: &Path) -> Result<Vec<serde_json::Value>, ConfigError> {
+    let node = read_service_file(path)?;
+    mirror(&node).map_err(ConfigError::Values)?;
+    Ok(services(node))
+}
+
+/// The same for who only needs to know which services they are: of each an id or a name will do.
+///
+/// # Errors
+/// It cannot be read or is not of its language, or it has other keys.
+pub fn read_services_to_remove(path: &Path) -> Result<Vec<serde_json::Value>, ConfigError> {
+    read_service_file(path).map(services)
+}
+
+fn read_service_file(path: &Path) -> Result<Node, ConfigError> {
+    let node = read(path, Format::of(path).unwrap_or(Format::Json))?;
+    let entries = match &node.value {
+        Value::Object(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    let is_known = |key: &str| {
+        SERVICE_KEYS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(key))
+    };
+    let foreign = entries.iter().find(|entry| !is_known(&entry.key));
+    match foreign {
+        Some(entry) => {
+            let message = format!(
+                "invalid config key {}, expected service or services",
+                entry.key
+            );
+            Err(Problem::at(entry.place.clone(), message).into())
+        }
+        None => Ok(node),
+    }
+}
+
+fn services(node: Node) -> Vec<serde_json::Value> {
+    let Value::Object(entries) = node.value else {
+        return Vec::new();
+    };
+    let several = entries.into_iter().flat_map(|entry| {
+        let mut node = entry.node;
+        node.make_list();
+        match node.value {
+            Value::List(items) => items,
+            _ => vec![node],
+        }
+    });
+    let given = several.filter(|node| !matches!(node.value, Value::Null));
+    given.map(|node| node.to_json()).collect()
 }
 
 fn read(path: &Path, format: Format) -> Result<Node, ConfigError> {

@@ -30,7 +30,9 @@ use crate::types::{Datacenter, Meta, NodeId, NodeName};
 use crate::{directory, dns, http, local, metrics, raft, reconcile};
 
 pub use error::{ConfigError, Problem};
-pub use load::{Flags, Format, FormatError, Setting, SettingValue, read_document};
+pub use load::{
+    Flags, Format, FormatError, Setting, SettingValue, read_services, read_services_to_remove,
+};
 pub use raw::{Level, LevelError};
 pub use written::Written;
 

@@ -251,6 +251,101 @@ async fn services_of_a_file_are_registered() {
 }
 
 #[tokio::test]
+async fn services_of_a_file_in_hcl_are_registered() {
+    let agent = TestAgent::start().await;
+    let directory = Directory::new();
+    let file = directory.write(
+        "web.hcl",
+        r#"
+        # Two that an agent's own files could hold.
+        service "web" {
+          id   = "w1"
+          port = 80
+          tags = ["v1"]
+          meta { Rack_No = "7" }
+          enable_tag_override = true
+          check {
+            id = "alive"
+            ttl = "1h"
+            status = "passing"
+          }
+        }
+        services = [{ name = "db", weights { passing = 3 warning = 1 } }]
+        "#,
+    );
+    let file = file.to_str().unwrap();
+    let registered = ask(&agent, &format!("services register {file}")).await;
+    let lines = "Registered service: web\nRegistered service: db\n";
+    registered.is(0, lines, "");
+    let found: serde_json::Value = agent.http.get("/v1/agent/service/w1").await.unwrap();
+    assert_eq!(
+        (&found["Service"], &found["Port"], &found["Tags"]),
+        (&json!("web"), &json!(80), &json!(["v1"]))
+    );
+    assert_eq!(found["Meta"], json!({"Rack_No": "7"}));
+    assert_eq!(found["EnableTagOverride"], true);
+    let found: serde_json::Value = agent.http.get("/v1/agent/service/db").await.unwrap();
+    assert_eq!(found["Weights"], json!({"Passing": 3, "Warning": 1}));
+    let checks: serde_json::Value = agent.http.get("/v1/agent/checks").await.unwrap();
+    assert_eq!(checks["alive"]["Status"], "passing");
+    let removed = ask(&agent, &format!("services deregister {file}")).await;
+    removed.is(
+        0,
+        "Deregistered service: w1\nDeregistered service: db\n",
+        "",
+    );
+    let none: serde_json::Value = agent.http.get("/v1/agent/services").await.unwrap();
+    assert_eq!(none, json!({}));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn mistakes_in_files_of_services_are_told_with_their_lines_before_anyone_is_asked() {
+    let directory = Directory::new();
+    for (name, text, complaint) in [
+        (
+            "port.hcl",
+            "service {\n name = \"web\"\n prot = 80\n}",
+            "port.hcl:3: invalid config key service.prot, did you mean port?\n",
+        ),
+        (
+            "range.json",
+            "{\"services\": [{\"name\": \"web\",\n\"port\": 70000}]}",
+            "range.json:2: services.item 1.port: expected a whole number from 0 to 65535, found \
+             70000\n",
+        ),
+        (
+            "name.hcl",
+            "services = [{ port = 80 }]",
+            "name.hcl:1: services.item 1: Missing service name\n",
+        ),
+        (
+            "other.hcl",
+            "service { name = \"web\" }\nserver = true",
+            "other.hcl:2: invalid config key server, expected service or services\n",
+        ),
+        (
+            "end.hcl",
+            "service {",
+            "end.hcl:1: service: expected a key, found the end\n",
+        ),
+    ] {
+        let file = directory.write(name, text);
+        let finished = herald(&["services", "register", file.to_str().unwrap()]).await;
+        let place = format!("{}/", directory.0.display());
+        assert_eq!(
+            (finished.code, &*finished.err.replace(&place, "")),
+            (1, complaint)
+        );
+    }
+    let file = directory.write("nameless.hcl", "service { port = 80 }");
+    let file = file.to_str().unwrap();
+    let finished = herald(&["services", "deregister", file]).await;
+    let complaint = format!("{file}: a service has neither id nor name\n");
+    finished.is(1, "", &complaint);
+}
+
+#[tokio::test]
 async fn the_catalog_is_listed() {
     let agent = TestAgent::start().await;
     agent
