@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::connection::{Connection, ServerRead, with_query};
 use super::text::escape;
 use super::{Command, Definition, Exit, block_on, dispatch_below, flags, print};
-use crate::client::http::encode;
+use crate::client::http::{RequestError, encode};
 use crate::config;
 
 pub(super) const COMMANDS: [Command; 2] = [
@@ -66,7 +66,8 @@ struct RegisterOptions {
     files: Vec<String>,
 }
 
-/// Removes a service by its id, or the services described by JSON or HCL files, from an agent.
+/// Removes a service by its id, or the services described by JSON or HCL files, from an agent. One
+/// that is not there is gone as asked, so this is no error.
 #[derive(Debug, clap::Parser)]
 struct DeregisterOptions {
     #[command(flatten)]
@@ -118,11 +119,23 @@ fn deregister(arguments: &[String]) -> Result<(), Exit> {
     for id in ids {
         let path = format!("/v1/agent/service/deregister/{}", encode(&id));
         let path = with_query(&path, &options.read.parameters());
-        block_on(client.put(&path, &Value::Null))?
-            .with_context(|| format!("Error deregistering service {id:?}"))?;
+        match block_on(client.put(&path, &Value::Null))? {
+            // Releases up to 1.8.7 of the reference answer 200 here, and scripts rely on it.
+            Err(error) if is_unknown_service(&error) => {}
+            result => {
+                result.with_context(|| format!("Error deregistering service {id:?}"))?;
+            }
+        }
         print(&format!("Deregistered service: {}\n", escape(&id)));
     }
     Ok(())
+}
+
+/// Whether an agent says that it has no such service. A 404 with any other text comes from something
+/// that is no agent.
+fn is_unknown_service(error: &RequestError) -> bool {
+    matches!(error, RequestError::Status { status, text }
+        if status.as_u16() == 404 && text.starts_with("Unknown service ID"))
 }
 
 fn both() -> anyhow::Error {

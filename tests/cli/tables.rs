@@ -121,12 +121,35 @@ async fn services_are_registered_listed_and_deregistered() {
     finished.is(0, "", text);
     let finished = ask(&agent, "services deregister -id w1").await;
     finished.is(0, "Deregistered service: w1\n", "");
-    let finished = ask(&agent, "services deregister -id w1").await;
-    assert_eq!(finished.code, 1);
-    assert!(finished.err.starts_with(
-        "Error deregistering service \"w1\": Unexpected response code: 404 (Unknown service"
-    ));
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_deregistered_as_asked() {
+    let agent = TestAgent::start().await;
+    let finished = ask(&agent, "services deregister -id w1").await;
+    finished.is(0, "Deregistered service: w1\n", "");
+    let directory = Directory::new();
+    let text = r#"{"services": [{"id": "gone", "name": "web"}, {"name": "db"}]}"#;
+    let file = directory.write("web.json", text);
+    ask(&agent, "services register -name db").await;
+    let finished = ask(&agent, &format!("services deregister {}", file.display())).await;
+    // What comes after one that is not there is removed all the same.
+    let lines = "Deregistered service: gone\nDeregistered service: db\n";
+    finished.is(0, lines, "");
+    let none: serde_json::Value = agent.http.get("/v1/agent/services").await.unwrap();
+    assert_eq!(none, json!({}));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_404_of_something_that_is_no_agent_is_an_error() {
+    let script = Script::start(vec![status("404 Not Found", "no such page")]).await;
+    let address = format!("-http-addr={}", script.address);
+    let finished = herald(&["services", "deregister", "-id=w1", &address]).await;
+    let refused = "Error deregistering service \"w1\": Unexpected response code: 404 (no such \
+                   page)\n";
+    finished.is(1, "", refused);
 }
 
 #[tokio::test]
