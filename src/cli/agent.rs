@@ -1,5 +1,6 @@
 //! `herald agent`: runs an agent until a signal ends it.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::agent::logging::{self, Gate};
 use crate::agent::{Agent, GREETING, banner};
 use crate::clock;
 use crate::config::{Config, Flags, Format, Identity, Leave, Setting, SettingValue};
+use crate::types::is_dns_label;
 
 /// A further signal within this time belongs to the first: `timeout` and terminals signal a program
 /// and then its whole group.
@@ -337,19 +339,31 @@ async fn serve(config: &Config, log: logging::Access, gate: &Gate) -> Result<u8>
 }
 
 /// What an operator must know before relying on this agent.
-fn warnings(identity: &Identity) -> Vec<&'static str> {
-    let mut warnings = Vec::new();
+fn warnings(identity: &Identity) -> Vec<Cow<'static, str>> {
+    let mut warnings: Vec<Cow<'static, str>> = Vec::new();
     if !identity.development {
         warnings.push(
             "State is not kept yet: nothing is written to data_dir, and what is registered is lost \
-             when this agent stops.",
+             when this agent stops."
+                .into(),
         );
     }
     if !identity.server {
         warnings.push(
             "Agents do not join servers yet: without -server, too, this agent answers from a \
-             catalog of its own.",
+             catalog of its own."
+                .into(),
         );
+    }
+    // Only servers are name servers, and `dns` leaves out those that resolvers could not use.
+    if identity.server && !is_dns_label(identity.node.as_str()) {
+        let warning = format!(
+            "The node name {:?} is no host name of letters, digits and '-' alone: NS answers leave \
+             this server out. Without another server the domain has no name server and cannot be \
+             delegated; -node gives another name.",
+            identity.node
+        );
+        warnings.push(warning.into());
     }
     warnings
 }

@@ -1,9 +1,12 @@
 //! `herald agent`, `validate` and `demo`: banner, signals and exit codes.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use herald::client::Transport;
+use herald::client::dns::{self, Question};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
@@ -117,9 +120,10 @@ impl Running {
     ) -> Self {
         let mut command = command(program, &["agent"]);
         command.envs(variables.iter().copied());
+        // What a test gives comes last and wins.
         command
-            .args(arguments)
-            .args(["-dns-port=0", "-http-port=0", "-node=n1"]);
+            .args(["-dns-port=0", "-http-port=0", "-node=n1"])
+            .args(arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut banner = Vec::new();
@@ -158,6 +162,14 @@ impl Running {
             rest[..end].parse().unwrap()
         };
         (port("HTTP: "), port("DNS: "))
+    }
+
+    /// The answer to a question, as sorted texts.
+    async fn ask(&self, question: &str) -> Vec<String> {
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports().1));
+        let question: Question = question.parse().unwrap();
+        let answer = dns::ask(server, Transport::Udp, &question, LIMIT).await;
+        answer.unwrap().data()
     }
 
     /// Reads until a line has all of `parts`.
@@ -431,6 +443,30 @@ async fn outside_development_mode_it_says_that_state_is_not_kept() {
         (&json!("warn"), &json!("agent"))
     );
     agent.end("TERM").await;
+}
+
+#[tokio::test]
+async fn a_server_whose_name_cannot_be_that_of_a_name_server_says_so() {
+    for (name, warned) in [("a_b", true), ("a.b", true), ("ünï", true), ("a-b1", false)] {
+        let agent = Running::start(program(), &["-dev", "-node", name]).await;
+        let warning = format!("The node name {name:?} is no host name of letters");
+        let starting = |start: &str| {
+            let start = format!("{start}{warning}");
+            agent.banner.iter().any(|line| line.starts_with(&start))
+        };
+        assert_eq!(starting("==> "), warned, "{:?}", agent.banner);
+        let logged = |line: &String| line.contains("[WARN]  agent: ") && line.contains(&warning);
+        assert_eq!(
+            agent.banner.iter().any(logged),
+            warned,
+            "{:?}",
+            agent.banner
+        );
+        // Once it answers for itself, it also would as a name server.
+        eventually(async || !agent.ask("consul.service.consul A").await.is_empty()).await;
+        assert_eq!(agent.ask("consul NS").await.is_empty(), warned, "{name}");
+        agent.end("TERM").await;
+    }
 }
 
 #[tokio::test]
