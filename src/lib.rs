@@ -1,6 +1,7 @@
 //! herald: DNS-first service discovery.
 //!
-//! ARCHITECTURE.md describes the parts and the two paths (a DNS query, a registration) through them.
+//! ARCHITECTURE.md describes the parts and the two paths (a DNS query, a registration) through
+//! them.
 
 pub mod agent;
 pub mod catalog;

@@ -205,8 +205,8 @@ mod figures {
     fn check_format(text: &str) {
         let (mut families, mut series) = (BTreeSet::new(), BTreeSet::new());
         let (mut family, mut kind) = ("", "");
-        // Of the histogram in hand: all it counts, what its last bucket counts, and whether that was
-        // the bucket for all.
+        // Of the histogram in hand: all it counts, what its last bucket counts, and whether that
+        // was the bucket for all.
         let (mut count, mut bucket) = (0.0, (0.0, true));
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {

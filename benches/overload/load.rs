@@ -3,10 +3,11 @@
 //! `closed SECONDS ADDRESS:PORT NAME TYPE` keeps a server busy that runs already, with a window of
 //! queries in flight, and prints `answers=N`.
 //!
-//! `failure SECONDS SERVER [ARGUMENT …]` shows what a node that fails does to the latency of others'
-//! queries: see `failure`.
+//! `failure SECONDS SERVER [ARGUMENT …]` shows what a node that fails does to the latency of
+//! others' queries: see `failure`.
 //!
-//! `SECONDS SERVER [ARGUMENT …]` starts the server (which prints `ready ADDRESS:PORT` and answers `stats`), then
+//! `SECONDS SERVER [ARGUMENT …]` starts the server (which prints `ready ADDRESS:PORT` and answers
+//! `stats`), then
 //! 1. measures its saturation with as many queries in flight as keep it busy;
 //! 2. sends twice that rate for SECONDS, whether answered or not, and reconciles every query;
 //! 3. sends half that rate while the server is stopped for 500 ms.

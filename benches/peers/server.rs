@@ -7,8 +7,8 @@
 //! - `echo`: a plain receive and send for each datagram, one thread and socket for each worker.
 //!
 //! Prints `ready ADDRESS:PORT`, then `key=value` counts for every line `stats` of its input, and
-//! ends with the input. A filled catalog also takes `fail` and `recover`: the first node's own check
-//! turns critical and back; the answer says how long that took to be published.
+//! ends with the input. A filled catalog also takes `fail` and `recover`: the first node's own
+//! check turns critical and back; the answer says how long that took to be published.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
@@ -139,7 +139,8 @@ fn sources(catalog: Reader) -> anyhow::Result<Sources> {
     })
 }
 
-/// A catalog as the mode `filled` describes it, on as many nodes as it has instances, 10,000 at most.
+/// A catalog as the mode `filled` describes it, on as many nodes as it has instances, 10,000 at
+/// most.
 ///
 /// With a fourth part there are so many nodes: `filled:1000:10:10` has 1,000 services on each.
 fn filled_catalog(mode: &str) -> anyhow::Result<(Writer, Reader)> {

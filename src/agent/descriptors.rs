@@ -20,8 +20,8 @@ pub(super) fn raise() -> Option<usize> {
 }
 
 /// Of `limit` descriptors, half are for connections over HTTP, an eighth for those over DNS, and an
-/// eighth for runs of checks (most have one, programs two), if those may be so many at all; the rest
-/// is for everything else.
+/// eighth for runs of checks (most have one, programs two), if those may be so many at all; the
+/// rest is for everything else.
 pub(super) fn share(
     limit: usize,
     http: &mut http::Config,

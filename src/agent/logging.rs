@@ -103,8 +103,8 @@ pub struct Access {
     pub monitor: Monitor,
 }
 
-/// Sends the events of this process to `gate`, and to those who listen, whatever the level of the log
-/// itself. Works once in a process; if there is a log already, nothing is heard of it.
+/// Sends the events of this process to `gate`, and to those who listen, whatever the level of the
+/// log itself. Works once in a process; if there is a log already, nothing is heard of it.
 pub fn install(log: Log, gate: Gate) -> Access {
     let monitor = Monitor::default();
     let (subscriber, dial) = subscriber(log, gate, &monitor);

@@ -2,8 +2,9 @@
 //! reverse.
 //!
 //! Owns what belongs to the whole only: the answers to questions about the agent itself
-//! (`control`), reloading its configuration (`reload`), the log (`logging`), the start banner, the process-id file, and how many sockets
-//! each part may have open (`descriptors`). What the parts do is theirs.
+//! (`control`), reloading its configuration (`reload`), the log (`logging`), the start banner, the
+//! process-id file, and how many sockets each part may have open (`descriptors`). What the parts do
+//! is theirs.
 //!
 //! **Invariant**: an agent that failed to start has stopped everything that it had started.
 
@@ -174,8 +175,8 @@ impl Agent {
         &self.handles.local
     }
 
-    /// Reads the configuration again, as [`Control::reload`] does. Begins at once, and goes on though
-    /// nobody waits.
+    /// Reads the configuration again, as [`Control::reload`] does. Begins at once, and goes on
+    /// though nobody waits.
     pub fn reload(&self) -> Reloading {
         self.handles.reloader.begin()
     }

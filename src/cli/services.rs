@@ -1,5 +1,5 @@
-//! `herald services`: registers and deregisters services at an agent, from flags or files. Files are
-//! those that agents read, and are checked by the same rules before anybody is asked.
+//! `herald services`: registers and deregisters services at an agent, from flags or files. Files
+//! are those that agents read, and are checked by the same rules before anybody is asked.
 
 use std::path::Path;
 
@@ -131,8 +131,8 @@ fn deregister(arguments: &[String]) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Whether an agent says that it has no such service. A 404 with any other text comes from something
-/// that is no agent.
+/// Whether an agent says that it has no such service. A 404 with any other text comes from
+/// something that is no agent.
 fn is_unknown_service(error: &RequestError) -> bool {
     matches!(error, RequestError::Status { status, text }
         if status.as_u16() == 404 && text.starts_with("Unknown service ID"))

@@ -1,5 +1,5 @@
-//! TLS with whoever answers: for operators and checks that say so (`tls_skip_verify`), since they ask
-//! whether a service answers and not who it is.
+//! TLS with whoever answers: for operators and checks that say so (`tls_skip_verify`), since they
+//! ask whether a service answers and not who it is.
 
 use std::sync::Arc;
 

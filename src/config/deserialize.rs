@@ -15,7 +15,8 @@ use super::tree::{Entry, Node, Value};
 /// Name of the structure that takes an object alone for a list of one.
 const SEVERAL: &str = "Several";
 
-/// Structures whose keys are also known without underscores, as in `deregisterCriticalServiceAfter`.
+/// Structures whose keys are also known without underscores, as in
+/// `deregisterCriticalServiceAfter`.
 const WITHOUT_UNDERSCORES: [&str; 2] = ["RawCheck", "RawService"];
 
 impl<'de> Deserializer<'de> for &'de Node {

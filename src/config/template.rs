@@ -1,6 +1,6 @@
 //! Addresses that are chosen from this machine's interfaces when the configuration is read, as in
-//! `{{ GetInterfaceIP "eth0" }}`: the subset of the go-sockaddr templates in common use. A part that
-//! is not supported is named.
+//! `{{ GetInterfaceIP "eth0" }}`: the subset of the go-sockaddr templates in common use. A part
+//! that is not supported is named.
 
 use std::cmp::Ordering;
 

@@ -1,8 +1,8 @@
 //! Writes an answer over its query: the question stays, to the letter, and everything after it is
 //! overwritten.
 //!
-//! Owns the size limit, the form of records and the counts in the header; `compress` writes the names
-//! in them. Which records there are is for others to say.
+//! Owns the size limit, the form of records and the counts in the header; `compress` writes the
+//! names in them. Which records there are is for others to say.
 //!
 //! **Invariant**: what does not fit changes nothing that counts: every record is written whole or
 //! rolled back, so the message is well-formed at any time.

@@ -141,7 +141,8 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Narrows the next choice to positions in `spans` whose instance passes `filter`. Their number.
+    /// Narrows the next choice to positions in `spans` whose instance passes `filter`. Their
+    /// number.
     pub(super) fn list(
         &mut self,
         subset: &Subset,

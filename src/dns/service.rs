@@ -273,7 +273,8 @@ pub(super) fn parts(name: &Name, labels: usize) -> (&[u8], Vec<&[u8]>) {
     (name.label(last), name::labels(name.wire(0, last)).collect())
 }
 
-/// Whether `_tag` stands above `_service._tag` (RFC 2782): any tag in use, and those that mean none.
+/// Whether `_tag` stands above `_service._tag` (RFC 2782): any tag in use, and those that mean
+/// none.
 fn is_tag_label(tools: &Tools, label: &[u8]) -> bool {
     match label.split_first() {
         Some((b'_', b"" | b"tcp")) => true,

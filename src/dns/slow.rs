@@ -1,7 +1,8 @@
 //! Answers the queries that this server's memory cannot, off the worker threads.
 //!
 //! A worker hands over the query's octets and where the answer goes; a bounded pool of tasks asks
-//! the static zones and, for what they do not cover, this server's memory whatever its age. Owns the bounds and the deadline; what a zone answers is `static_zones`.
+//! the static zones and, for what they do not cover, this server's memory whatever its age. Owns
+//! the bounds and the deadline; what a zone answers is `static_zones`.
 //!
 //! **Invariant**: a query that is taken gets a reply within the deadline, if only SERVFAIL; one
 //! that is not taken gets SERVFAIL at once.

@@ -122,8 +122,8 @@ fn bind_one(address: SocketAddr, config: &Config, workers: usize) -> Result<Boun
     })
 }
 
-/// Whether `address` is `::` alone, which means every address of the machine, those of IPv4 too. Beside
-/// an IPv4 address it means those of IPv6, since no two sockets can have the same one.
+/// Whether `address` is `::` alone, which means every address of the machine, those of IPv4 too.
+/// Beside an IPv4 address it means those of IPv6, since no two sockets can have the same one.
 fn stands_for_both(address: SocketAddr, config: &Config) -> bool {
     address.ip().is_unspecified() && config.addresses.iter().all(IpAddr::is_ipv6)
 }

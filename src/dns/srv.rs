@@ -200,8 +200,8 @@ fn put_all(
     Ok(())
 }
 
-/// Writes what a target without an address of its own leads to: another name, or the node, which has a
-/// host name for its address. Whether any of it did not fit.
+/// Writes what a target without an address of its own leads to: another name, or the node, which
+/// has a host name for its address. Whether any of it did not fit.
 fn put_chain(
     context: &Context<'_>,
     tools: &mut Tools,

@@ -1,7 +1,7 @@
 //! Bodies of registrations at the agent.
 //!
-//! Decoding takes the fields as they are; `local` checks what they mean, with the texts that clients
-//! of the reference know.
+//! Decoding takes the fields as they are; `local` checks what they mean, with the texts that
+//! clients of the reference know.
 
 use crate::local::{
     CheckDefinition, CheckDraft, DraftError, RESULTS_MAX, ServiceDefinition, ServiceDraft, Settings,

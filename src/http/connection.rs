@@ -21,8 +21,8 @@ const LINGER_OCTETS_MAX: u64 = 16 * 1024 * 1024;
 /// Longest time for that.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// How long a request is served on for a client that sends nothing more: it may have closed its half
-/// only (`shutdown`), and must learn what became of its write; or it may be gone.
+/// How long a request is served on for a client that sends nothing more: it may have closed its
+/// half only (`shutdown`), and must learn what became of its write; or it may be gone.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
 
 /// What a client gets whose header did not come in time (RFC 9110 §15.5.9).
@@ -79,8 +79,8 @@ impl Drop for Serving {
     }
 }
 
-/// A request's body that notes when it is there whole: a client that ends before has broken off, one
-/// that ends after may only have nothing more to say.
+/// A request's body that notes when it is there whole: a client that ends before has broken off,
+/// one that ends after may only have nothing more to say.
 #[derive(Debug)]
 pub(crate) struct ReceivedBody<B> {
     body: B,

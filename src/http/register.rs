@@ -350,8 +350,8 @@ fn datacenter(name: Option<&str>) -> Result<Option<Datacenter>, RegisterError> {
     parsed.map_err(|_| RegisterError::NoPathToDatacenter)
 }
 
-/// Says in the log which names of a registration clients will have trouble with; once for each name,
-/// not at every write: only what `known`, the catalog so far, does not have.
+/// Says in the log which names of a registration clients will have trouble with; once for each
+/// name, not at every write: only what `known`, the catalog so far, does not have.
 pub(crate) fn warn_of_names(registration: &Registration, known: &State) {
     let node = &registration.node.name;
     if known.node(node).is_none() && !node.as_str().split('.').all(is_dns_label) {

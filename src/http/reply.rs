@@ -74,8 +74,8 @@ where
     Ok(response)
 }
 
-/// What `write` makes on a thread of its own, once it has one of the `turns`. It keeps its turn also
-/// when nobody waits for it any more: a client that goes away does not make room for the next.
+/// What `write` makes on a thread of its own, once it has one of the `turns`. It keeps its turn
+/// also when nobody waits for it any more: a client that goes away does not make room for the next.
 ///
 /// # Errors
 /// 500: the agent stops. 503: no turn in time.

@@ -1,8 +1,9 @@
 //! The services and checks of this node.
 //!
-//! Owns what was registered at this agent, over HTTP or by configuration files, runs the one timer of
-//! all its checks, starts their runs (`runs`) within the bounds of [`Limits`], and brings the catalog
-//! in line (`sync`). Registrations live in memory: `LocalState` is what a later file would keep. The catalog is changed through `directory` alone.
+//! Owns what was registered at this agent, over HTTP or by configuration files, runs the one timer
+//! of all its checks, starts their runs (`runs`) within the bounds of [`Limits`], and brings the
+//! catalog in line (`sync`). Registrations live in memory: `LocalState` is what a later file would
+//! keep. The catalog is changed through `directory` alone.
 //!
 //! **Invariant**: a refused registration changes nothing.
 //! **Invariant**: no lock is held across an await, and readers take none: they load the newest

@@ -188,7 +188,8 @@ impl Running {
         assert!(found == Ok(true), "no line has {parts:?}: {seen:?}");
     }
 
-    /// Sends a signal and returns the exit code, the time until then, and the lines since the start.
+    /// Sends a signal and returns the exit code, the time until then, and the lines since the
+    /// start.
     pub(crate) async fn end(mut self, name: &str) -> (i32, Duration, Vec<String>) {
         let started = herald::clock::monotonic();
         signal(self.child.id().unwrap(), name).await;

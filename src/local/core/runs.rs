@@ -32,8 +32,8 @@ impl Core {
         })
     }
 
-    /// Takes in what became of a run; `None` if it had no result. A run that is no longer waited for
-    /// changes nothing.
+    /// Takes in what became of a run; `None` if it had no result. A run that is no longer waited
+    /// for changes nothing.
     pub(in crate::local) fn end_run(
         &mut self,
         now: Instant,
