@@ -210,9 +210,18 @@ fn find_files(
         let mut found = Vec::new();
         for entry in fs::read_dir(path).map_err(cannot_read)? {
             let path = entry.map_err(cannot_read)?.path();
-            let is_file = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
-            let format = format.or_else(|| Format::of(&path));
-            found.extend(format.filter(|_| is_file).map(|format| (path, format)));
+            let Some(format) = format.or_else(|| Format::of(&path)) else {
+                continue;
+            };
+            // A link that leads nowhere, or a file that may not be looked at, is not "no file": what
+            // it held would go from the catalog without a word.
+            let metadata = fs::metadata(&path).map_err(|source| ConfigError::Read {
+                path: path.clone(),
+                source,
+            })?;
+            if metadata.is_file() {
+                found.push((path, format));
+            }
         }
         found.sort_by(|(left, _), (right, _)| left.cmp(right));
         files.extend(found);

@@ -43,6 +43,19 @@ async fn configuration_is_validated_without_starting_anything() {
     assert_eq!(herald(&["validate"]).await.code, 1);
 }
 
+#[tokio::test]
+async fn a_link_that_leads_nowhere_is_not_passed_over() {
+    let directory = Directory::new();
+    directory.write("a.json", r#"{"data_dir": "/tmp"}"#);
+    std::os::unix::fs::symlink("/nowhere/b.json", directory.0.join("b.json")).unwrap();
+    std::os::unix::fs::symlink("/nowhere/readme", directory.0.join("README")).unwrap();
+    let path = directory.0.to_str().unwrap();
+    let text = format!(
+        "Config validation failed: config: cannot read {path}/b.json: no such file or directory\n"
+    );
+    herald(&["validate", path]).await.is(1, "", &text);
+}
+
 /// Each line of the second file is a complaint about the first, which has every key of the
 /// reference; a feature that comes takes its lines away.
 #[tokio::test]
