@@ -319,8 +319,8 @@ mod limits {
         assert_eq!(
             limits(&explanation),
             [
-                Some("3 of 100: dns_config.udp_answer_limit is 3"),
-                Some("74 of 100: the message may have 1232 octets"),
+                Some("97 of 100: dns_config.udp_answer_limit is 3"),
+                Some("26 of 100: the message may have 1232 octets"),
                 None,
             ]
         );
@@ -335,10 +335,10 @@ mod limits {
         let mut world = World::with(|options| options.a_record_limit = 2);
         world.fill(5);
         let explanation = world.explain("web.service.consul A").await;
-        let text = Some("2 of 5: dns_config.a_record_limit is 2");
+        let text = Some("3 of 5: dns_config.a_record_limit is 2");
         assert_eq!(limits(&explanation), [text; 3]);
         let explanation = world.explain("web.service.consul SRV").await;
-        let plain = Some("3 of 5: dns_config.udp_answer_limit is 3");
+        let plain = Some("2 of 5: dns_config.udp_answer_limit is 3");
         assert_eq!(limits(&explanation), [plain, None, None]);
     }
 

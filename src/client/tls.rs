@@ -141,7 +141,31 @@ impl TlsClient {
                 name(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?
             }
         };
-        self.connector.connect(name, stream).await
+        let connected = self.connector.connect(name, stream).await;
+        connected.map_err(|error| io::Error::new(error.kind(), refusal(&error)))
+    }
+}
+
+/// What to tell people when TLS fails: the library's words, but for verdicts that only its authors
+/// understand.
+pub(crate) fn refusal(error: &io::Error) -> String {
+    let inner = error.get_ref();
+    let verdict = match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(verdict)) => verdict,
+        _ => return error.to_string(),
+    };
+    match verdict {
+        rustls::CertificateError::UnknownIssuer => {
+            "certificate is signed by an authority that is not trusted here".to_owned()
+        }
+        // An authority's certificate where a server's is due: mostly one that signs itself.
+        rustls::CertificateError::Other(other)
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "certificate is self-signed or an authority's own, which proves nothing of a server"
+                .to_owned()
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -92,7 +92,7 @@ impl Resolver {
         if self.expressions > EXPRESSIONS_MAX {
             return Err(FilterError::Expressions);
         }
-        let compiled = RegexBuilder::new(expression)
+        let compiled = RegexBuilder::new(&with_literals(expression))
             .size_limit(EXPRESSION_OCTETS_MAX)
             .dfa_size_limit(EXPRESSION_OCTETS_MAX)
             .build();
@@ -101,6 +101,29 @@ impl Resolver {
             reason: complaint(&error),
         })
     }
+}
+
+/// RE2 takes what stands between `\Q` and `\E`, or the end, as it is written; programs in Go quote
+/// literals so. The same with each of its signs escaped.
+fn with_literals(expression: &str) -> String {
+    let mut written = String::with_capacity(expression.len());
+    let mut rest = expression;
+    while let Some(place) = rest.find('\\') {
+        let (before, from) = rest.split_at(place);
+        written.push_str(before);
+        if let Some(quoted) = from.strip_prefix("\\Q") {
+            let (literal, after) = quoted.split_once("\\E").unwrap_or((quoted, ""));
+            written.push_str(&regex::escape(literal));
+            rest = after;
+        } else {
+            // The sign behind a backslash is not looked at: it may be another one.
+            let end = from.chars().take(2).map(char::len_utf8).sum();
+            let (pair, after) = from.split_at(end);
+            written.push_str(pair);
+            rest = after;
+        }
+    }
+    written + rest
 }
 
 /// What is wrong with a regular expression, in one line.
@@ -154,5 +177,23 @@ fn switch(text: &str) -> Result<bool, String> {
         _ => Err(format!(
             "strconv.ParseBool: parsing {text:?}: invalid syntax"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_literals_are_escaped() {
+        for (expression, written) in [
+            (r"^\Qa.b\E+$", r"^a\.b+$"),
+            (r"\Q[", r"\["),
+            (r"\\Q.", r"\\Q."),
+            (r"\d\Q\E\w", r"\d\w"),
+            ("ä\\", "ä\\"),
+        ] {
+            assert_eq!(with_literals(expression), written);
+        }
     }
 }

@@ -120,15 +120,16 @@ struct Gauge {
 #[serde(rename_all = "PascalCase")]
 struct Sampled {
     name: String,
-    /// How many there were.
-    count: Option<u64>,
+    /// How many there were; 0 where only their sum is known.
+    count: u64,
     /// `Sum` per second.
     rate: f64,
     sum: f64,
-    min: Option<f64>,
-    max: Option<f64>,
-    mean: Option<f64>,
-    stddev: Option<f64>,
+    /// These are 0 where they are not known: readers in the reference's shape count on numbers.
+    min: f64,
+    max: f64,
+    mean: f64,
+    stddev: f64,
     labels: Labels,
 }
 
@@ -169,16 +170,20 @@ impl Sampled {
     /// Each event counts 1, unless it is a sum of amounts, of which no number is known.
     fn counter(family: &Family, sample: &Sample, seconds: f64) -> Self {
         let counts_events = !family.name.ends_with("_seconds");
-        let one = (counts_events && sample.value > 0.0).then_some(1.0);
+        let one = f64::from(counts_events && sample.value > 0.0);
         Self {
             name: family.name.clone(),
-            count: counts_events.then(|| whole(sample.value)),
+            count: if counts_events {
+                whole(sample.value)
+            } else {
+                0
+            },
             rate: sample.value / seconds,
             sum: sample.value,
             min: one,
             max: one,
             mean: one,
-            stddev: one.map(|_| 0.0),
+            stddev: 0.0,
             labels: sample.labels.iter().cloned().collect(),
         }
     }
@@ -197,13 +202,13 @@ impl Sampled {
                 let count = count.map_or(0.0, |count| count.value);
                 Self {
                     name: family.name.clone(),
-                    count: Some(whole(count)),
+                    count: whole(count),
                     rate: sum.value / seconds,
                     sum: sum.value,
-                    min: None,
-                    max: None,
-                    mean: (count > 0.0).then_some(sum.value / count),
-                    stddev: None,
+                    min: 0.0,
+                    max: 0.0,
+                    mean: if count > 0.0 { sum.value / count } else { 0.0 },
+                    stddev: 0.0,
                     labels: sum.labels.iter().cloned().collect(),
                 }
             })
@@ -247,15 +252,15 @@ mod tests {
             serde_json::json!([
                 {"Name": "herald_shed", "Count": 4, "Rate": 2.0, "Sum": 4.0, "Min": 1.0, "Max": 1.0,
                  "Mean": 1.0, "Stddev": 0.0, "Labels": {}},
-                {"Name": "process_cpu_seconds", "Count": null, "Rate": 4.0, "Sum": 8.0, "Min": null,
-                 "Max": null, "Mean": null, "Stddev": null, "Labels": {}},
+                {"Name": "process_cpu_seconds", "Count": 0, "Rate": 4.0, "Sum": 8.0, "Min": 0.0,
+                 "Max": 0.0, "Mean": 0.0, "Stddev": 0.0, "Labels": {}},
             ])
         );
         assert_eq!(
             json["Samples"],
             serde_json::json!([
-                {"Name": "herald_time", "Count": 2, "Rate": 1.5, "Sum": 3.0, "Min": null,
-                 "Max": null, "Mean": 1.5, "Stddev": null, "Labels": {}},
+                {"Name": "herald_time", "Count": 2, "Rate": 1.5, "Sum": 3.0, "Min": 0.0,
+                 "Max": 0.0, "Mean": 1.5, "Stddev": 0.0, "Labels": {}},
             ])
         );
         assert_eq!(

@@ -101,6 +101,9 @@ impl Core {
         definition::tag_addresses(&mut service);
         let (id, service) = (service.id.clone(), Arc::new(service));
         let before = self.state.services.insert(id.clone(), Arc::clone(&service));
+        if before.is_none() {
+            tracing::info!(service = %id, name = %service.name, "service registered");
+        }
         if before.is_none_or(|before| before.name != service.name)
             && !is_dns_label(service.name.as_str())
         {
@@ -129,6 +132,7 @@ impl Core {
             self.remove_check(&check);
             self.mark_check(check);
         }
+        tracing::info!(service = %service.id, name = %service.name, "service deregistered");
         self.mark_service(service.id.clone());
         Ok(())
     }
@@ -244,7 +248,7 @@ impl Core {
         };
         let actions = machine.handle(now, Input::Timer);
         if let Some(report) = actions.report {
-            tracing::warn!(check = %id, "missed its time to live, is now critical");
+            tracing::warn!(check = %id, "missed its time to live");
             self.show(now, id, report);
         }
         let service = self
@@ -380,6 +384,9 @@ impl Core {
             return;
         };
         let status_differs = before.status != report.status;
+        if status_differs {
+            log_status(id, report.status);
+        }
         if !status_differs && before.output == report.output {
             return;
         }
@@ -402,8 +409,12 @@ impl Core {
         service: Option<&Arc<Service>>,
     ) {
         match (check, self.state.check(&id).is_some()) {
-            (Some(check), false) => self.put_check(now, id, check, service),
+            (Some(check), false) => {
+                tracing::info!(check = %id, reason = %check.notes, "maintenance begins");
+                self.put_check(now, id, check, service);
+            }
             (None, true) => {
+                tracing::info!(check = %id, "maintenance ends");
                 self.remove_check(&id);
                 self.mark_check(id);
             }
@@ -453,6 +464,15 @@ fn is_own_check(id: &CheckId) -> bool {
     id == NODE_MAINTENANCE
         || id.starts_with(SERVICE_MAINTENANCE)
         || id.eq_ignore_ascii_case(SERF_HEALTH)
+}
+
+fn log_status(id: &CheckId, status: Status) {
+    match status {
+        Status::Critical => tracing::warn!(check = %id, "check is now critical"),
+        Status::Warning | Status::Passing => {
+            tracing::info!(check = %id, "check is now {status}");
+        }
+    }
 }
 
 fn maintenance(what: &str, name: &str, reason: &str) -> CheckDefinition {

@@ -44,8 +44,8 @@ async fn an_agent_whose_authority_is_not_trusted_is_told_nothing() {
     let address = format!("-http-addr=https://{}", front.address);
     let file = format!("-ca-file={}", other.path("ca.pem").display());
     let text = format!(
-        "Error querying agent: Get \"https://{}/v1/agent/self\": tls: invalid peer certificate: \
-         UnknownIssuer\n",
+        "Error querying agent: Get \"https://{}/v1/agent/self\": tls: certificate is signed by an \
+         authority that is not trusted here\n",
         front.address
     );
     herald(&["info", &address, &file]).await.is(1, "", &text);

@@ -144,8 +144,11 @@ async fn the_log_of_a_real_agent_is_shown_at_the_level_asked_for() {
             herald(&["services", "register", &address, name]).await;
             herald(&["services", "deregister", &address, "-id=a_b.c"]).await;
             let soon = std::time::Duration::from_millis(500);
-            if let Ok(line) = tokio::time::timeout(soon, lines.next_line()).await {
-                return line.unwrap().unwrap();
+            while let Ok(line) = tokio::time::timeout(soon, lines.next_line()).await {
+                let line = line.unwrap().unwrap();
+                if line.contains("[WARN]") {
+                    return line;
+                }
             }
         }
     });

@@ -231,7 +231,8 @@ fn limit(
         };
         format!("the message may have {octets} octets")
     };
-    Some(format!("{written} of {possible}: {reason}"))
+    let left_out = possible - written;
+    Some(format!("{left_out} of {possible}: {reason}"))
 }
 
 fn records(message: &Message) -> Records {

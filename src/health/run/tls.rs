@@ -9,6 +9,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::client::AcceptAny;
+use crate::client::tls::refusal;
 
 /// Whom certificates must lead to.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ impl Tls {
         let stream = connector
             .connect(name, stream)
             .await
-            .map_err(|error| format!("tls: {error}"))?;
+            .map_err(|error| format!("tls: {}", refusal(&error)))?;
         let agreed = stream.get_ref().1.alpn_protocol();
         if security.protocol == Protocol::Http2 && agreed != Some(b"h2") {
             return Err("tls: the server does not speak HTTP/2".to_owned());

@@ -7,7 +7,7 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use crate::health::{Input, Mechanism, Report};
-use crate::types::{CheckId, ServiceId, Status};
+use crate::types::{CheckId, ServiceId};
 
 use super::super::turns::{Start, Weight};
 use super::Core;
@@ -48,7 +48,6 @@ impl Core {
         let actions = machine.handle(now, report.map_or(Input::Abandoned, Input::Finished));
         self.wind(id);
         if let Some(report) = actions.report {
-            self.log(id, report.status);
             self.show(now, id, report);
         }
     }
@@ -103,19 +102,6 @@ impl Core {
             if let Some(machine) = self.machines.get_mut(&id) {
                 machine.hurry(now);
                 self.wind(&id);
-            }
-        }
-    }
-
-    fn log(&self, id: &CheckId, status: Status) {
-        let before = self.state.check(id).map(|local| local.check.status);
-        if before == Some(status) {
-            return;
-        }
-        match status {
-            Status::Critical => tracing::warn!(check = %id, "check is now critical"),
-            Status::Warning | Status::Passing => {
-                tracing::info!(check = %id, "check is now {status}");
             }
         }
     }
