@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::connection::Connection;
 use super::table::table;
-use super::text::escape;
+use super::text::{escape, escape_but_tabs};
 use super::{Exit, block_on, flags, print};
 use crate::client::http::encode;
 
@@ -215,7 +215,10 @@ impl Records {
         ];
         let filled = sections.iter().filter(|(_, records)| !records.is_empty());
         filled.fold(String::new(), |text, (name, records)| {
-            let records: Vec<_> = records.iter().map(|record| escape(record)).collect();
+            let records: Vec<_> = records
+                .iter()
+                .map(|record| escape_but_tabs(record))
+                .collect();
             let records = records.join("\n");
             format!("{text}\n{name} (UDP with EDNS 1232):\n{records}\n")
         })

@@ -9,6 +9,11 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
     escape_but(text, &[])
 }
 
+/// The same for a line that is laid out with tabs, which stay.
+pub(super) fn escape_but_tabs(text: &str) -> Cow<'_, str> {
+    escape_but(text, &['\t'])
+}
+
 /// The same for a text of several lines, whose line feeds and tabs stay.
 pub(super) fn escape_lines(text: &str) -> Cow<'_, str> {
     escape_but(text, &['\n', '\t'])
@@ -87,6 +92,7 @@ mod tests {
         ] {
             assert_eq!(escape(text), shown);
         }
+        assert_eq!(escape_but_tabs("a\tb\n"), "a\tb\\n");
         assert_eq!(escape_lines("a\n\tb\r\u{1b}c\n"), "a\n\tb\\r\\u{1b}c\n");
     }
 
