@@ -29,7 +29,8 @@ pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
         format: options.config_format,
         ..Flags::default()
     };
-    Config::load(&flags).context("Config validation failed")?;
+    let checked = Config::load(&flags).and_then(|config| config.check_zones());
+    checked.context("Config validation failed")?;
     if !options.quiet {
         print("Configuration is valid!\n");
     }

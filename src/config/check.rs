@@ -25,6 +25,7 @@ pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError
     }
     let identity = identity(raw, development, data_dir)?;
     let answers = answers(raw, &identity);
+    check_domains(&answers)?;
     // Refuses what only shows once all of it is known.
     dns::Settings::new(answers.clone())?;
     let server = raw.server.unwrap_or(false);
@@ -201,6 +202,32 @@ fn answers(raw: &Raw, identity: &Identity) -> dns::Options {
     options.reverse_zones = zones.map(|zone| zone.0.clone()).collect();
     options.soa = soa(from);
     options
+}
+
+/// Refuses domains that hide something else: reverse names, or each other.
+fn check_domains(answers: &dns::Options) -> Result<(), ConfigError> {
+    // The default is the only one with a final dot.
+    let domain = answers.domain.trim_end_matches('.');
+    let alternative = answers.alt_domain.as_deref();
+    let given = [("domain", Some(domain)), ("alt_domain", alternative)];
+    let mut problems: Vec<Problem> = given
+        .into_iter()
+        .filter_map(|(key, domain)| Some((key, domain?)))
+        .filter(|(_, domain)| domain.rsplit('.').next() == Some("arpa"))
+        .map(|(key, domain)| {
+            let message = format!("domain {domain:?} is arpa or below it, where reverse names are");
+            Problem::about(key, message)
+        })
+        .collect();
+    if alternative == Some(domain) {
+        let message = format!("domain {domain:?} is what the key domain says already");
+        problems.push(Problem::about("alt_domain", message));
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(ConfigError::Values(problems))
+    }
 }
 
 fn soa(from: &RawDns) -> dns::Soa {

@@ -42,6 +42,9 @@ pub enum ConfigError {
     /// Settings of DNS do not go together.
     #[error("config: {0}")]
     Answers(#[from] crate::dns::SettingsError),
+    /// The static zones cannot be served.
+    #[error("zones_dir: {0}")]
+    Zones(#[from] crate::dns::ZonesError),
     /// `data_dir` is missing outside development mode.
     #[error("data_dir cannot be empty")]
     NoDataDir,

@@ -128,6 +128,22 @@ impl Config {
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
         check::check(load::load(flags)?, flags)
     }
+
+    /// Reads the static zones as an agent does at its start, and keeps nothing of them. Where DNS is
+    /// off, nobody reads them.
+    ///
+    /// # Errors
+    /// The directory or a zone in it cannot be read or served: such an agent would not start.
+    pub fn check_zones(&self) -> Result<(), ConfigError> {
+        let directory = self.zones_dir.as_deref();
+        let Some(directory) = directory.filter(|_| self.dns.is_some()) else {
+            return Ok(());
+        };
+        let mut answers = self.answers.clone();
+        answers.slow_zones = dns::StaticZones::load(directory)?.origins().to_vec();
+        dns::Settings::new(answers)?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]

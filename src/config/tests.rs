@@ -187,6 +187,45 @@ fn answers_follow_dns_config() {
 }
 
 #[test]
+fn domains_that_hide_reverse_names_or_each_other_are_refused() {
+    let below = |key: &str, domain: &str| {
+        format!("{key}: domain {domain:?} is arpa or below it, where reverse names are")
+    };
+    let same =
+        |domain: &str| format!("alt_domain: domain {domain:?} is what the key domain says already");
+    for (keys, expected) in [
+        (r#"{"domain": "arpa"}"#, below("domain", "arpa")),
+        (
+            r#"{"alt_domain": "10.In-Addr.ARPA."}"#,
+            below("alt_domain", "10.in-addr.arpa"),
+        ),
+        (r#"{"alt_domain": "Consul."}"#, same("consul")),
+        (
+            r#"{"domain": "a.example", "alt_domain": "A.Example."}"#,
+            same("a.example"),
+        ),
+        (
+            r#"{"domain": "x.arpa", "alt_domain": "x.arpa"}"#,
+            [
+                below("domain", "x.arpa"),
+                below("alt_domain", "x.arpa"),
+                same("x.arpa"),
+            ]
+            .join("\n"),
+        ),
+    ] {
+        assert_eq!(complaint(keys), expected);
+    }
+    for keys in [
+        r#"{"domain": "notarpa", "alt_domain": "arpa.example"}"#,
+        r#"{"alt_domain": "sub.consul"}"#,
+        r#"{"alt_domain": ""}"#,
+    ] {
+        read(keys).unwrap();
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_file_line_and_the_nearest_known_one() {
     assert_eq!(
         complaint("{\n  \"serevr\": true\n}"),

@@ -56,6 +56,58 @@ async fn a_link_that_leads_nowhere_is_not_passed_over() {
     herald(&["validate", path]).await.is(1, "", &text);
 }
 
+#[tokio::test]
+async fn a_configuration_whose_zones_no_agent_could_serve_is_not_valid() {
+    let directory = Directory::new();
+    let zones = directory.0.join("zones");
+    let configuration = |dns: u16| {
+        let port = if dns == 0 { json!(-1) } else { json!(dns) };
+        let text = json!({"data_dir": "/nowhere", "bind_addr": "127.0.0.1", "node_name": "n",
+            "ports": {"dns": port, "http": 0}, "zones_dir": zones});
+        directory.write("agent.json", &text.to_string())
+    };
+    let file = configuration(8600);
+    let file = file.to_str().unwrap();
+    let validate = async || herald(&["validate", file]).await;
+    let valid = "Configuration is valid!\n";
+    let missing = format!(
+        "zones_dir: cannot read zones in {}: No such file or directory (os error 2)\n",
+        zones.display()
+    );
+    let failed = format!("Config validation failed: {missing}");
+    validate().await.is(1, "", &failed);
+    std::fs::create_dir(&zones).unwrap();
+    validate().await.is(0, valid, "");
+    let zone = zones.join("corp.example.zone");
+    std::fs::write(&zone, "$TTL 60\n@ IN NONSENSE x\n").unwrap();
+    let refused = validate().await;
+    let start = format!(
+        "Config validation failed: zones_dir: bad zone file {}: ",
+        zone.display()
+    );
+    assert!(
+        refused.code == 1 && refused.err.starts_with(&start),
+        "{}",
+        refused.err
+    );
+    // An agent says the same.
+    let arguments = ["agent", "-dev", "-config-file", file, "-dns-port=0"];
+    let started = herald(&arguments).await;
+    let reason = refused.err.split_once("zones_dir: ").unwrap().1;
+    assert!(
+        started.code == 1 && started.err.ends_with(reason),
+        "{}",
+        started.err
+    );
+    let good = "$TTL 60\n@ IN SOA ns h 1 2 3 4 5\n@ IN NS ns\nns IN A 192.0.2.1\n";
+    std::fs::write(&zone, good).unwrap();
+    validate().await.is(0, valid, "");
+    // Where DNS is off, nobody reads them.
+    std::fs::write(&zone, "nonsense").unwrap();
+    configuration(0);
+    validate().await.is(0, valid, "");
+}
+
 /// Each line of the second file is a complaint about the first, which has every key of the
 /// reference; a feature that comes takes its lines away.
 #[tokio::test]
