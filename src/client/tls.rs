@@ -149,10 +149,9 @@ impl TlsClient {
 /// What to tell people when TLS fails: the library's words, but for verdicts that only its authors
 /// understand.
 pub(crate) fn refusal(error: &io::Error) -> String {
-    let inner = error.get_ref();
-    let verdict = match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(verdict)) => verdict,
-        _ => return error.to_string(),
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(rustls::Error::InvalidCertificate(verdict)) = inner else {
+        return error.to_string();
     };
     match verdict {
         rustls::CertificateError::UnknownIssuer => {

@@ -213,8 +213,8 @@ fn find_files(
             let Some(format) = format.or_else(|| Format::of(&path)) else {
                 continue;
             };
-            // A link that leads nowhere, or a file that may not be looked at, is not "no file": what
-            // it held would go from the catalog without a word.
+            // A link that leads nowhere, or a file that may not be looked at, is not "no file":
+            // what it held would go from the catalog without a word.
             let metadata = fs::metadata(&path).map_err(|source| ConfigError::Read {
                 path: path.clone(),
                 source,

@@ -129,8 +129,8 @@ impl Config {
         check::check(load::load(flags)?, flags)
     }
 
-    /// Reads the static zones as an agent does at its start, and keeps nothing of them. Where DNS is
-    /// off, nobody reads them.
+    /// Reads the static zones as an agent does at its start, and keeps nothing of them. Where DNS
+    /// is off, nobody reads them.
     ///
     /// # Errors
     /// The directory or a zone in it cannot be read or served: such an agent would not start.
