@@ -31,7 +31,7 @@ async fn drive(name: &str) {
     let Some(path) = installed(name) else {
         return;
     };
-    let agent = TestAgent::start().await;
+    let agent = TestAgent::settled().await;
     let address = agent.http_address();
     let run = Command::new("python3")
         .args([

@@ -8,7 +8,6 @@ use herald::clock::monotonic;
 use serde_json::{Value, json};
 
 use crate::support::agent::TestAgent;
-use crate::support::eventually;
 use crate::support::http::{Reply, get, put};
 
 /// A read that waits, under way.
@@ -47,7 +46,7 @@ mod prometheus {
 
     #[tokio::test]
     async fn asks_for_the_datacenter_first() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let me = get(agent.http_address(), "/v1/agent/self").await.json();
         assert_eq!(me["Config"]["Datacenter"], "dc1");
         agent.stop().await;
@@ -55,7 +54,7 @@ mod prometheus {
 
     #[tokio::test]
     async fn watches_the_list_of_services_and_each_of_them() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let address = agent.http_address();
         let first = get(address, &format!("{SERVICES}&index=0")).await;
         let waiting = watch(address, format!("{SERVICES}&index={}", first.index()));
@@ -97,7 +96,7 @@ mod prometheus {
 
     #[tokio::test]
     async fn takes_an_equal_index_for_no_change_and_bounds_the_wait() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         agent.register(web("web-1", &["metrics", "v1"])).await;
         let path = "/v1/health/service/web?stale=&tag=metrics&tag=v1";
         let first = get(agent.http_address(), path).await;
@@ -113,7 +112,7 @@ mod prometheus {
 
     #[tokio::test]
     async fn parses_last_contact_and_known_leader() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let reply = get(agent.http_address(), SERVICES).await;
         let contact: u64 = reply
             .header("X-Consul-LastContact")
@@ -146,7 +145,7 @@ mod traefik {
 
     #[tokio::test]
     async fn pairs_catalog_and_health_by_position() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let address = agent.http_address();
         for (node, id) in [
             ("zoo", "b"),
@@ -188,7 +187,7 @@ mod traefik {
 
     #[tokio::test]
     async fn watches_with_index_and_wait() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let address = agent.http_address();
         agent.register(web("web-1", &["a"])).await;
         let path = "/v1/health/service/web?stale=&tag=a";
@@ -230,7 +229,7 @@ mod spring_cloud {
 
     #[tokio::test]
     async fn registers_with_nulls_and_keeps_the_heart_beating() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let address = agent.http_address();
         let mut check = ttl();
         // A key of no release since 1.1: refused by name even where it is null.
@@ -274,7 +273,7 @@ mod spring_cloud {
 
     #[tokio::test]
     async fn registers_an_http_check() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let check = json!({"Interval": "10s", "HTTP": "http://127.0.0.1:9/actuator/health",
             "Header": {"X-Config-Token": ["abc"]}, "Timeout": "5s", "TLSSkipVerify": false,
             "DeregisterCriticalServiceAfter": "60s"});
@@ -289,7 +288,7 @@ mod spring_cloud {
 
     #[tokio::test]
     async fn sets_and_reads_a_status_through_maintenance() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let address = agent.http_address();
         let mut check = ttl();
         check.as_object_mut().unwrap().remove("Script");
@@ -312,7 +311,7 @@ mod spring_cloud {
 
     #[tokio::test]
     async fn watches_the_catalog_each_second() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let address = agent.http_address();
         // No index in the first round, whole seconds in all.
         let first = get(address, "/v1/catalog/services?wait=2s&token=").await;
@@ -341,7 +340,7 @@ mod consul_template {
 
     #[tokio::test]
     async fn asks_for_passing_instances_and_follows_them() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let address = agent.http_address();
         agent.register(web("web-1", &["a"])).await;
         let path = "/v1/health/service/web?passing=1&stale=&tag=a&near=_agent&dc=dc1";
@@ -367,7 +366,7 @@ mod consul_template {
 
     #[tokio::test]
     async fn starts_again_when_the_index_goes_back() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let address = agent.http_address();
         let current = get(address, "/v1/catalog/nodes?stale=").await;
         let ahead = current.index() + 1_000;
@@ -382,14 +381,10 @@ mod consul_template {
 
     #[tokio::test]
     async fn reads_nodes_datacenters_and_itself() {
-        let agent = TestAgent::start().await;
+        let agent = TestAgent::settled().await;
         let address = agent.http_address();
-        // Its own entry comes a moment after the start.
-        eventually(async || {
-            let nodes = get(address, "/v1/catalog/nodes?stale=&near=_agent").await;
-            nodes.json()[0]["Node"] == "n1"
-        })
-        .await;
+        let nodes = get(address, "/v1/catalog/nodes?stale=&near=_agent").await;
+        assert_eq!(nodes.json()[0]["Node"], "n1");
         let node = get(address, "/v1/catalog/node/n1?stale=").await.json();
         assert_eq!(node["Node"]["Node"], "n1");
 

@@ -12,6 +12,8 @@ use herald::config::{Config, Flags, Setting, SettingValue};
 use serde_json::Value;
 
 use super::directory::Directory;
+use super::eventually;
+use super::http::get;
 
 /// Longest time for one question or request.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
@@ -27,6 +29,19 @@ impl TestAgent {
     /// In development mode, named `n1`.
     pub(crate) async fn start() -> Self {
         Self::with("{}").await
+    }
+
+    /// The same once it is in its own catalog: what it registers of itself right after its start is
+    /// no change that a test waits for.
+    pub(crate) async fn settled() -> Self {
+        let agent = Self::start().await;
+        eventually(async || {
+            let node = get(agent.http_address(), "/v1/catalog/node/n1?stale=").await;
+            let checks = get(agent.http_address(), "/v1/health/node/n1?stale=").await;
+            node.json()["Services"]["consul"].is_object() && checks.json()[0].is_object()
+        })
+        .await;
+        agent
     }
 
     /// The same with a configuration file of this content.
