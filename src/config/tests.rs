@@ -1,3 +1,7 @@
+//! Files, flags and their mistakes, as a whole configuration.
+//!
+//! Long, since each complaint is shown beside the text that earns it.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,6 @@
 //! The grammar, every operator on every type, every error, and arbitrary texts.
+//!
+//! Long, since it is mostly tables: what a filter says beside what it takes or is told.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! Random command sequences against a naive model, and views against those made from nothing.
+//!
+//! Long, since model, generators and the checks that compare them are of no use apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;

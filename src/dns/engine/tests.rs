@@ -1,4 +1,6 @@
 //! The engine through real sockets, with handlers that need no catalog.
+//!
+//! Long, since datagrams, TCP, the slow path and zones share one running engine and its clients.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream, UdpSocket};

@@ -1,4 +1,6 @@
 //! Where herald is right and the reference is not: one module for each rule.
+//!
+//! Long, since the rules stand here in the order of their numbers, so that each is found.
 
 use std::time::Duration;
 
