@@ -27,14 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const WRITES_PER_SECOND: u32 = 10_000;
 
 fn main() {
-    let mut criterion = Criterion::default();
-    if support::is_smoke() {
-        criterion = criterion
-            .sample_size(10)
-            .warm_up_time(Duration::from_millis(100))
-            .measurement_time(Duration::from_millis(200));
-    }
-    let mut criterion = criterion.configure_from_args();
+    let mut criterion = support::criterion();
     memory();
     check_change(&mut criterion);
     register(&mut criterion);

@@ -35,14 +35,7 @@ const INSTANCES: usize = 10;
 const QUERIES: usize = 1 << 16;
 
 fn main() {
-    let mut criterion = Criterion::default();
-    if support::is_smoke() {
-        criterion = criterion
-            .sample_size(10)
-            .warm_up_time(Duration::from_millis(100))
-            .measurement_time(Duration::from_millis(200));
-    }
-    let mut criterion = criterion.configure_from_args();
+    let mut criterion = support::criterion();
     single(&mut criterion);
     growth(&mut criterion);
     whole_catalog(&mut criterion);

@@ -6,7 +6,6 @@ mod support;
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use herald::catalog::{State, open_server};
@@ -30,14 +29,7 @@ const FILTERS: [(&str, &str); 6] = [
 ];
 
 fn main() {
-    let mut criterion = Criterion::default();
-    if support::is_smoke() {
-        criterion = criterion
-            .sample_size(10)
-            .warm_up_time(Duration::from_millis(100))
-            .measurement_time(Duration::from_millis(200));
-    }
-    let mut criterion = criterion.configure_from_args();
+    let mut criterion = support::criterion();
     rows(&mut criterion);
     read(&mut criterion);
     criterion.final_summary();

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use criterion::Criterion;
 use herald::catalog::{Command, Operation, Registration, Writer};
 use herald::types::{
     Address, Check, CheckType, Index, Meta, Node, NodeName, Service, ServiceName, Status, Weights,
@@ -17,6 +19,18 @@ const BATCH: usize = 512;
 /// Whether only a short run was asked for, to see that everything works.
 pub(crate) fn is_smoke() -> bool {
     std::env::var_os("HERALD_BENCH_SMOKE").is_some()
+}
+
+/// As the command line says, small and quick for a smoke run.
+pub(crate) fn criterion() -> Criterion {
+    let mut criterion = Criterion::default();
+    if is_smoke() {
+        criterion = criterion
+            .sample_size(10)
+            .warm_up_time(Duration::from_millis(100))
+            .measurement_time(Duration::from_millis(200));
+    }
+    criterion.configure_from_args()
 }
 
 /// Name of service `number`.
