@@ -19,6 +19,7 @@ pub mod http;
 pub mod local;
 pub mod log;
 pub mod metrics;
+pub mod msgpack;
 pub mod raft;
 pub mod reconcile;
 pub mod task;
