@@ -14,6 +14,7 @@ pub mod control;
 pub mod directory;
 pub mod dns;
 pub mod filter;
+pub mod gossip;
 pub mod health;
 pub mod http;
 pub mod local;

@@ -1,10 +1,13 @@
-//! In the steady state a UDP query costs no allocation, from the socket to the socket, and a filter
-//! none for each row.
+//! In the steady state a UDP query costs no allocation, from the socket to the socket, a filter none
+//! for each row, and gossip none for a probe.
 //!
 //! The counter sees every thread of this program, so all is one test and the client allocates
 //! nothing either.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+#[path = "allocations/gossip.rs"]
+mod gossip;
 
 use std::alloc::System;
 use std::net::UdpSocket;
@@ -175,6 +178,10 @@ fn count<H: Handler>(
 fn the_steady_state_costs_no_allocation() {
     a_udp_query_costs_no_allocation();
     a_filtered_row_costs_no_allocation();
+    gossip::a_probe_costs_no_allocation();
+    gossip::a_compound_costs_no_allocation();
+    gossip::hostile_input_allocates_little();
+    gossip::an_announced_push_pull_reserves_nothing();
 }
 
 /// Every operator on every type of field, but for regular expressions, which keep a cache.
