@@ -19,5 +19,6 @@ mod http;
 mod http_limits;
 mod python;
 mod replays;
+mod simulation;
 mod support;
 mod telemetry;

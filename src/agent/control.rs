@@ -332,5 +332,6 @@ fn own_member(identity: &Identity) -> Member {
         port: identity.serf_lan.port(),
         tags,
         status: MemberStatus::Alive,
+        versions: [1, 5, 2, 2, 5, 4],
     }
 }

@@ -44,4 +44,6 @@ pub struct Member {
     pub tags: BTreeMap<String, String>,
     /// State.
     pub status: MemberStatus,
+    /// What it speaks: least, greatest and spoken version of memberlist, then of serf.
+    pub versions: [u8; 6],
 }

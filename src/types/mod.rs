@@ -11,6 +11,7 @@
 mod address;
 mod check;
 mod context;
+mod coordinate;
 mod index;
 mod member;
 mod meta;
@@ -24,6 +25,7 @@ pub use check::{
     StatusError,
 };
 pub use context::{Consistency, RequestContext};
+pub use coordinate::{Coordinate, CoordinateError};
 pub use index::Index;
 pub use member::{Member, MemberStatus};
 pub use meta::{Meta, MetaError};

@@ -47,6 +47,7 @@ impl Control for NodeControl {
             port: 8301,
             tags: [("role".to_owned(), "consul".to_owned())].into(),
             status: MemberStatus::Alive,
+            versions: [1, 5, 2, 2, 5, 4],
         }]
     }
     fn monitor(&self) -> &Monitor {

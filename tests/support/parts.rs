@@ -45,6 +45,7 @@ impl Control for TestControl {
             port: 8301,
             tags: BTreeMap::new(),
             status: MemberStatus::Alive,
+            versions: [1, 5, 2, 2, 5, 4],
         }]
     }
     fn monitor(&self) -> &Monitor {
