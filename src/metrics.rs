@@ -7,6 +7,9 @@ mod naming;
 mod shown;
 mod text;
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,11 +27,17 @@ pub struct Metrics {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     naming: Naming,
     registry: Mutex<Registry>,
+    sets: Mutex<HashMap<TypeId, Box<dyn Any + Send>>>,
     start: Instant,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 impl Default for Metrics {
@@ -49,6 +58,7 @@ impl Metrics {
             shared: Arc::new(Shared {
                 naming,
                 registry: Mutex::default(),
+                sets: Mutex::default(),
                 start: clock::monotonic(),
             }),
         }
@@ -64,6 +74,25 @@ impl Metrics {
         let name = self.shared.naming.full(name);
         self.add(name, help, metric.clone());
         metric
+    }
+
+    /// The set of metrics of type `T`, made by `register` if nobody has asked for it before: for
+    /// parts of which an agent has several, whose figures differ by a label.
+    ///
+    /// # Panics
+    /// Never: what is kept under a type is of that type.
+    pub fn set<T>(&self, register: impl FnOnce(&Self) -> T) -> T
+    where
+        T: Clone + Send + 'static,
+    {
+        let sets = self.shared.sets.lock();
+        let mut sets = sets.unwrap_or_else(PoisonError::into_inner);
+        let set = sets
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Box::new(register(self)));
+        set.downcast_ref::<T>()
+            .expect("a set is kept under its own type")
+            .clone()
     }
 
     /// Shows a gauge that `read` computes when it is asked for. It must not ask these metrics.
@@ -181,6 +210,19 @@ mod tests {
         ] {
             assert!(text.lines().any(|have| have == line), "{line} in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_set_of_several_parts_is_registered_once() {
+        #[derive(Clone)]
+        struct Set(Counter);
+        let register =
+            |metrics: &Metrics| Set(metrics.register("packets", "Packets", Counter::default()));
+        let metrics = Metrics::new();
+        metrics.set(register).0.inc();
+        metrics.set(register).0.inc();
+        let text = metrics.text();
+        assert_eq!(text.matches("herald_packets_total 2").count(), 1, "{text}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod dns;
 mod explain;
 mod files;
 mod filters;
+mod gossip;
 mod gossip_vectors;
 mod health;
 mod http;
