@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 
 use crate::types::{CheckId, Index, Node, NodeName, SERF_HEALTH, Status};
 
-use super::command::{Command, Deregistration, Operation, Outcome, Refusal, Registration};
+use super::command::{
+    Command, Deregistration, Location, Operation, Outcome, Refusal, Registration,
+};
 use super::edit::{Broken, Changes, Edit};
 use super::publish;
 use super::reader::{Reader, Shared};
@@ -47,6 +49,11 @@ pub fn open_server() -> (Writer, Reader) {
         shared: Arc::clone(&shared),
     };
     (writer, Reader::new(shared))
+}
+
+/// A catalog that nothing is ever written to: that of an agent without a copy of its own.
+pub fn open_client() -> Reader {
+    Reader::new(Arc::default())
 }
 
 /// Why an operation did not happen.
@@ -134,6 +141,7 @@ impl Writer {
             .try_for_each(|operation| match operation {
                 Operation::Register(registration) => register(&mut edit, *registration),
                 Operation::Deregister(what) => deregister(&mut edit, &what),
+                Operation::Locate(locations) => locate(&mut edit, locations),
             });
         if let (Err(_), Some(before)) = (&done, before) {
             self.state = before;
@@ -261,6 +269,16 @@ fn check_services(
     Err(Refusal::MissingService {
         node: registration.node.name.to_string(),
     })
+}
+
+fn locate(edit: &mut Edit<'_>, locations: Vec<Location>) -> Result<(), Stop> {
+    for Location { node, coordinate } in locations {
+        // A node may go while its coordinate is on its way.
+        if edit.state.nodes.contains_key(&node) {
+            edit.locate_node(&node, coordinate)?;
+        }
+    }
+    Ok(())
 }
 
 fn deregister(edit: &mut Edit<'_>, what: &Deregistration) -> Result<(), Stop> {

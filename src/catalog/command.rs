@@ -3,7 +3,7 @@
 //! Time stamps and random ids travel inside the command, so that every server that applies the
 //! same log reaches the same state.
 
-use crate::types::{Check, CheckId, Index, Node, NodeName, Service, ServiceId};
+use crate::types::{Check, CheckId, Coordinate, Index, Node, NodeName, Service, ServiceId};
 
 /// Operations applied atomically: all of them, or none if one is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,32 @@ pub enum Operation {
     Register(Box<Registration>),
     /// Removes a node, a service or a check; what does not exist is no error.
     Deregister(Deregistration),
+    /// Says where nodes are in the network; nodes that are not stored are skipped.
+    Locate(Vec<Location>),
+}
+
+impl Operation {
+    /// The newest kind that this release can apply; servers tell it to each other, so that none is
+    /// sent what it cannot apply.
+    pub const KIND_NEWEST: u16 = 3;
+
+    /// Number of the kind. Kinds are counted up from 1, and no number is used again.
+    pub fn kind(&self) -> u16 {
+        match self {
+            Self::Register(_) => 1,
+            Self::Deregister(_) => 2,
+            Self::Locate(_) => 3,
+        }
+    }
+}
+
+/// Where a node is in the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The node.
+    pub node: NodeName,
+    /// Its coordinate, kept as it is and never computed with while applying.
+    pub coordinate: Coordinate,
 }
 
 /// Adds or replaces entries of one node.
@@ -78,4 +104,15 @@ pub enum Refusal {
         /// Id of the node that has it.
         owner: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_kind_is_that_of_the_last_operation() {
+        let newest = Operation::Locate(Vec::new());
+        assert_eq!(newest.kind(), Operation::KIND_NEWEST);
+    }
 }

@@ -1,4 +1,5 @@
-//! The replicated state: nodes, service instances and checks, and the read side of DNS.
+//! The replicated state: nodes with their coordinates, service instances and checks, and the read
+//! side of DNS.
 //!
 //! One [`Writer`] applies [`Command`]s in log order; any number of [`Reader`]s see immutable
 //! [`State`]s. Synchronous and pure: no clock, no random source, no I/O.
@@ -31,8 +32,8 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Corrupt, Writer, open_server};
-pub use command::{Command, Deregistration, Operation, Outcome, Refusal, Registration};
+pub use apply::{Corrupt, Writer, open_client, open_server};
+pub use command::{Command, Deregistration, Location, Operation, Outcome, Refusal, Registration};
 pub use reader::Reader;
-pub use state::{CheckEntry, Instance, NodeEntry, ServiceEntry, State};
+pub use state::{CheckEntry, Instance, LocationEntry, NodeEntry, ServiceEntry, State};
 pub use watch::{WatchKey, Watcher};

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use crate::types::{
-    Check, CheckId, Index, Node, NodeId, NodeName, Service, ServiceId, ServiceName, Status,
+    Check, CheckId, Coordinate, Index, Node, NodeId, NodeName, Service, ServiceId, ServiceName,
+    Status,
 };
 
 use super::index::Slot;
@@ -53,6 +54,9 @@ pub(super) struct Tables {
     pub(super) node_extinction: Index,
     /// When the last instance of a service last went.
     pub(super) service_extinction: Index,
+    pub(super) locations: Index,
+    /// When a node with a coordinate last went, by removal or a new name.
+    pub(super) location_extinction: Index,
 }
 
 /// A node and everything on it.
@@ -66,6 +70,9 @@ pub struct NodeEntry {
     pub modify_index: Index,
     pub(super) services_index: Index,
     pub(super) checks_index: Index,
+    /// Where it is in the network, once somebody has said so. Not a part of the node itself, whose
+    /// indexes do not move with it.
+    pub location: Option<Arc<LocationEntry>>,
     pub(super) instances: OrdSet<ById>,
     /// All checks: the node's own and those of its instances.
     pub(super) checks: OrdSet<ByCheckId>,
@@ -98,6 +105,15 @@ impl NodeEntry {
     pub fn check(&self, id: &CheckId) -> Option<&Arc<CheckEntry>> {
         self.checks.get(id).map(|ByCheckId(check)| check)
     }
+}
+
+/// Where a node is in the network.
+#[derive(Clone, Copy, Debug)]
+pub struct LocationEntry {
+    /// The coordinate as given.
+    pub coordinate: Coordinate,
+    /// Index that last changed it.
+    pub modify_index: Index,
 }
 
 /// A service instance with its checks.
@@ -184,6 +200,11 @@ impl State {
             }
             WatchKey::ServiceHealth(name) => {
                 self.service_index(name, |service| service.health_index)
+            }
+            WatchKey::Locations => tables.locations,
+            WatchKey::NodeLocation(name) => {
+                let location = self.node(name).and_then(|node| node.location.as_ref());
+                location.map_or(tables.location_extinction, |entry| entry.modify_index)
             }
         };
         index.max(Index(1))

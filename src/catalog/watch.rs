@@ -34,6 +34,10 @@ pub enum WatchKey {
     /// The instances of one service with everything that decides their health: their checks, their
     /// nodes and the nodes' checks (`health/service`).
     ServiceHealth(ServiceName),
+    /// The coordinates of all nodes (`coordinate/nodes`).
+    Locations,
+    /// The coordinate of one node (`coordinate/node`).
+    NodeLocation(NodeName),
 }
 
 /// Keys that somebody waits for.

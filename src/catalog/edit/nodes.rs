@@ -5,10 +5,10 @@ use std::sync::Arc;
 use imbl::OrdSet;
 
 use crate::catalog::keyed::{Addressed, ById};
-use crate::catalog::state::{Instance, NodeEntry};
+use crate::catalog::state::{Instance, LocationEntry, NodeEntry};
 use crate::catalog::view::{NodeView, Standing};
 use crate::catalog::watch::WatchKey;
-use crate::types::{Node, NodeName};
+use crate::types::{Coordinate, Node, NodeName};
 
 use super::{Broken, Edit, Touch};
 
@@ -24,6 +24,7 @@ impl Edit<'_> {
             modify_index: index,
             services_index: index,
             checks_index: index,
+            location: None,
             instances: OrdSet::new(),
             checks: OrdSet::new(),
             own_checks: OrdSet::new(),
@@ -82,6 +83,12 @@ impl Edit<'_> {
         if has_checks {
             self.touch_check_table();
         }
+        if let Some(location) = entry.location.take() {
+            if other_name {
+                self.leave_location(old);
+            }
+            entry.location = Some(self.locate(&name, location.coordinate));
+        }
         entry.modify_index = self.index;
         entry.services_index = self.index;
         entry.node = Arc::new(node);
@@ -118,7 +125,45 @@ impl Edit<'_> {
         self.state.nodes.remove(name);
         self.unlist_node(&entry.node);
         self.leave_name(&entry.node.name);
+        if entry.location.is_some() {
+            self.leave_location(&entry.node.name);
+        }
         Ok(())
+    }
+
+    /// Says where a stored node is in the network, unless that is known already.
+    pub(in crate::catalog) fn locate_node(
+        &mut self,
+        name: &NodeName,
+        coordinate: Coordinate,
+    ) -> Result<(), Broken> {
+        let known = self.node(name)?.location.as_ref();
+        if known.is_some_and(|known| known.coordinate == coordinate) {
+            return Ok(());
+        }
+        let location = self.locate(name, coordinate);
+        self.node_mut(name)?.location = Some(location);
+        Ok(())
+    }
+
+    fn locate(&mut self, name: &NodeName, coordinate: Coordinate) -> Arc<LocationEntry> {
+        self.touch_locations(name);
+        Arc::new(LocationEntry {
+            coordinate,
+            modify_index: self.index,
+        })
+    }
+
+    fn leave_location(&mut self, name: &NodeName) {
+        self.state.tables.location_extinction = self.index;
+        self.touch_locations(name);
+    }
+
+    fn touch_locations(&mut self, name: &NodeName) {
+        self.state.tables.locations = self.index;
+        self.changes.keys.insert(WatchKey::Locations);
+        let location = WatchKey::NodeLocation(name.clone());
+        self.changes.keys.insert(location);
     }
 
     fn insert_node(&mut self, entry: NodeEntry) {

@@ -20,6 +20,9 @@ fn keys() -> Vec<(&'static str, WatchKey)> {
         ("db", WatchKey::ServiceInstances(name("db"))),
         ("checks db", WatchKey::ServiceChecks(name("db"))),
         ("health db", WatchKey::ServiceHealth(name("db"))),
+        ("locations", WatchKey::Locations),
+        ("location n1", WatchKey::NodeLocation(name("n1"))),
+        ("location n2", WatchKey::NodeLocation(name("n2"))),
     ]
 }
 
@@ -161,6 +164,54 @@ fn a_node_that_goes_moves_everything_on_it() {
         "health web",
     ];
     assert_eq!(moved(&mut catalog, deregister_node("n1")), expected);
+}
+
+#[test]
+fn a_coordinate_moves_only_what_shows_coordinates() {
+    let mut catalog = catalog();
+    let expected = ["locations", "location n1"];
+    assert_eq!(moved(&mut catalog, locate("n1", 1)), expected);
+    assert_eq!(moved(&mut catalog, locate("N1", 1)), [""; 0]);
+    assert_eq!(moved(&mut catalog, locate("n1", 2)), expected);
+    assert_eq!(moved(&mut catalog, locate("n9", 2)), [""; 0]);
+    let entry = catalog.reader.state();
+    let entry = entry.node(&name("n1")).unwrap();
+    assert_eq!(entry.modify_index, Index(1));
+    let location = entry.location.as_ref().unwrap();
+    assert_eq!(location.coordinate, located(name("n1"), 2).coordinate);
+}
+
+#[test]
+fn a_coordinate_goes_and_is_renamed_with_its_node() {
+    let mut catalog = Catalog::new();
+    let location = |catalog: &Catalog, node: &str| {
+        let state = catalog.reader.state();
+        let entry = state.node(&name(node))?;
+        Some(entry.location.as_ref()?.coordinate.vector[0])
+    };
+    catalog.change([registration(
+        node_with_id("n1", "10.0.0.1", 1),
+        None,
+        vec![],
+    )]);
+    catalog.change([locate("n1", 3)]);
+    let renamed = catalog.change([registration(
+        node_with_id("n2", "10.0.0.1", 1),
+        None,
+        vec![],
+    )]);
+    assert_eq!(location(&catalog, "n2"), Some(3.0));
+    for key in [
+        WatchKey::Locations,
+        WatchKey::NodeLocation(name("n1")),
+        WatchKey::NodeLocation(name("n2")),
+    ] {
+        assert_eq!(catalog.index(&key), renamed);
+    }
+    let gone = catalog.change([deregister_node("n2")]);
+    assert_eq!(catalog.index(&WatchKey::NodeLocation(name("n2"))), gone);
+    catalog.change([registration(node("n2", "10.0.0.1"), None, vec![])]);
+    assert_eq!(location(&catalog, "n2"), None);
 }
 
 #[test]

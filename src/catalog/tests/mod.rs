@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::types::{
-    Address, Check, CheckType, Index, Meta, Node, NodeId, Service, Status, TaggedAddress, Weights,
+    Address, Check, CheckType, Coordinate, Index, Meta, Node, NodeId, NodeName, Service, Status,
+    TaggedAddress, Weights,
 };
 
 use super::{
-    Command, Deregistration, Operation, Outcome, Reader, Registration, WatchKey, Writer,
+    Command, Deregistration, Location, Operation, Outcome, Reader, Registration, WatchKey, Writer,
     open_server,
 };
 
@@ -131,6 +132,17 @@ fn on(node_name: &str, service: Option<Service>, checks: Vec<Check>) -> Operatio
         service,
         checks,
     }))
+}
+
+/// `node` is this many seconds away from where everybody starts.
+fn located(node: NodeName, seconds: u8) -> Location {
+    let mut coordinate = Coordinate::START;
+    coordinate.vector[0] = seconds.into();
+    Location { node, coordinate }
+}
+
+fn locate(node: &str, seconds: u8) -> Operation {
+    Operation::Locate(vec![located(name(node), seconds)])
 }
 
 fn deregister_node(node: &str) -> Operation {

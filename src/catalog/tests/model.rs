@@ -16,7 +16,7 @@ use crate::catalog::State;
 use crate::catalog::index::{Family, InstanceView, ServiceView, Subset};
 use crate::catalog::state::AddressOwner;
 use crate::catalog::view::NodeView;
-use crate::types::{CheckId, NodeName, ServiceId, ServiceName};
+use crate::types::{CheckId, ServiceId, ServiceName};
 
 const NODES: [&str; 5] = ["n1", "N1", "n2", "a.n1", "n3"];
 const SERVICES: [&str; 3] = ["web", "WEB", "db"];
@@ -42,6 +42,7 @@ struct ModelNode {
     node: Node,
     services: BTreeMap<ServiceId, Service>,
     checks: BTreeMap<CheckId, Check>,
+    location: Option<Coordinate>,
 }
 
 impl Model {
@@ -51,6 +52,7 @@ impl Model {
         let done = operations.iter().all(|operation| match operation {
             Operation::Register(registration) => self.register(registration),
             Operation::Deregister(what) => self.deregister(what),
+            Operation::Locate(locations) => self.locate(locations),
         });
         if !done {
             *self = before;
@@ -101,11 +103,13 @@ impl Model {
         let from = renamed.unwrap_or_else(|| node.name.clone());
         let kept = self.0.remove(&from);
         self.0.remove(&node.name);
-        let (services, checks) = kept.map(|e| (e.services, e.checks)).unwrap_or_default();
+        let kept = kept.map(|e| (e.services, e.checks, e.location));
+        let (services, checks, location) = kept.unwrap_or_default();
         let entry = ModelNode {
             node: node.clone(),
             services,
             checks,
+            location,
         };
         self.0.insert(node.name.clone(), entry);
         true
@@ -134,6 +138,15 @@ impl Model {
                 if let Some(entry) = self.0.get_mut(name) {
                     entry.checks.remove(id);
                 }
+            }
+        }
+        true
+    }
+
+    fn locate(&mut self, locations: &[Location]) -> bool {
+        for Location { node, coordinate } in locations {
+            if let Some(entry) = self.0.get_mut(node) {
+                entry.location = Some(*coordinate);
             }
         }
         true
@@ -184,7 +197,11 @@ impl ModelNode {
             WatchKey::NodeChecks(name) if *name == self.node.name => {
                 self.checks.values().for_each(|c| show(&labelled(c)));
             }
-            WatchKey::NodeServices(_) | WatchKey::NodeChecks(_) => {}
+            WatchKey::NodeLocation(name) if *name == self.node.name => {
+                self.location.iter().for_each(|l| show(l));
+            }
+            WatchKey::NodeServices(_) | WatchKey::NodeChecks(_) | WatchKey::NodeLocation(_) => {}
+            WatchKey::Locations => self.location.iter().for_each(|l| show(l)),
             WatchKey::ServiceInstances(name) => {
                 of_service(name).for_each(|s| show(&(&self.node, s)));
             }
@@ -202,9 +219,11 @@ impl ModelNode {
 
 fn keys() -> Vec<WatchKey> {
     let mut keys = vec![WatchKey::Nodes, WatchKey::Services, WatchKey::Checks];
+    keys.push(WatchKey::Locations);
     for node in NODES.map(name::<NodeName>) {
         keys.push(WatchKey::NodeServices(node.clone()));
-        keys.push(WatchKey::NodeChecks(node));
+        keys.push(WatchKey::NodeChecks(node.clone()));
+        keys.push(WatchKey::NodeLocation(node));
     }
     for service in SERVICES.map(name::<ServiceName>) {
         keys.push(WatchKey::ServiceInstances(service.clone()));
@@ -217,11 +236,12 @@ fn keys() -> Vec<WatchKey> {
 /// Whether what the key names exists.
 fn exists(state: &State, key: &WatchKey) -> bool {
     match key {
-        WatchKey::Nodes | WatchKey::Services | WatchKey::Checks => true,
+        WatchKey::Nodes | WatchKey::Services | WatchKey::Checks | WatchKey::Locations => true,
         WatchKey::NodeServices(name) | WatchKey::NodeChecks(name) => state.node(name).is_some(),
         WatchKey::ServiceInstances(name)
         | WatchKey::ServiceChecks(name)
         | WatchKey::ServiceHealth(name) => state.service(name).is_some(),
+        WatchKey::NodeLocation(name) => state.node(name).is_some_and(|e| e.location.is_some()),
     }
 }
 
@@ -290,7 +310,13 @@ fn any_operation() -> impl Strategy<Value = Operation> {
         1 | 2 => deregister_service(node, id),
         _ => deregister_check(node, check),
     });
-    prop_oneof![4 => register, 1 => deregister]
+    // Each node once, as with the checks.
+    let places = prop::collection::btree_map(select(&NODES[..]).prop_map(name), 0..3_u8, 1..3);
+    let locate = places.prop_map(|places| {
+        let places = places.into_iter();
+        Operation::Locate(places.map(|(node, place)| located(node, place)).collect())
+    });
+    prop_oneof![8 => register, 2 => deregister, 1 => locate]
 }
 
 fn any_log() -> impl Strategy<Value = Vec<Vec<Operation>>> {
@@ -313,6 +339,8 @@ fn check_contents(state: &State, model: &Model) {
         let of_node = entry.node_checks().map(|c| text(&c.check));
         let wanted = expected.checks.values().filter(|c| c.service_id.is_none());
         assert!(of_node.eq(wanted.map(|c| text(c))));
+        let location = entry.location.as_ref();
+        assert_eq!(location.map(|found| found.coordinate), expected.location);
         for instance in entry.instances() {
             assert!(instance.node.same_spelling(&entry.node.name));
             let id = Some(&instance.service.id);
@@ -453,7 +481,7 @@ fn step(catalog: &mut Catalog, model: &mut Model, operations: Vec<Operation>) {
             let taken_over = !one.skip_node_update && old_model.is_taken_over(&one.node);
             (one.service.is_none() || one.checks.is_empty()) && !taken_over
         }
-        [Operation::Deregister(_)] => true,
+        [Operation::Deregister(_) | Operation::Locate(_)] => true,
         _ => false,
     };
     let done = model.apply(&operations);
