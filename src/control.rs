@@ -41,6 +41,18 @@ pub struct ReloadError {
 /// A reload under way. It goes on though nobody waits for it.
 pub type Reloading = Pin<Box<dyn Future<Output = Result<(), ReloadError>> + Send>>;
 
+/// Why the agent did not leave. It stays in its pools and runs on; asking again may help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct LeaveError {
+    /// What went wrong, for people to read.
+    pub reason: String,
+}
+
+/// A leave under way. It goes on though nobody waits for it, and ends once the other members have
+/// been told; the agent stops by itself soon after, when whoever asked has been answered.
+pub type Leaving = Pin<Box<dyn Future<Output = Result<(), LeaveError>> + Send>>;
+
 /// Asks the agent.
 pub trait Control: Send + Sync + 'static {
     /// What it is.
@@ -51,6 +63,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Reads the configuration again and takes on all of it that can change while running.
     fn reload(&self) -> Reloading;
+
+    /// Has it leave its pools and then stop. Begins at once; asking again joins the leave under way.
+    fn leave(&self) -> Leaving;
 
     /// The members of its LAN pool, or of the WAN pool.
     fn members(&self, wan: bool) -> Vec<Member>;

@@ -13,6 +13,7 @@ pub mod config;
 pub mod control;
 pub mod directory;
 pub mod dns;
+pub mod events;
 pub mod filter;
 pub mod gossip;
 pub mod health;

@@ -481,6 +481,46 @@ mod itself {
         );
         let wan = node.get("/v1/agent/members?wan=1").await.json();
         assert_eq!(wan[0]["Name"], "n1.dc1");
+        let reply = node.get("/v1/agent/members?segment=red").await;
+        let text = "Network segments are not supported: there is none with the name \"red\"";
+        assert_eq!((reply.status, reply.text().as_str()), (400, text));
+    }
+
+    #[tokio::test]
+    async fn who_cannot_leave_says_why() {
+        let node = Node::start().await;
+        let reply = node.put("/v1/agent/leave", "").await;
+        let text = "this node is in no pool";
+        assert_eq!((reply.status, reply.text().as_str()), (500, text));
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_request_about_keys_is_said_before_anybody_is_asked() {
+        let node = Node::start().await;
+        let path = "/v1/operator/keyring";
+        let range = "Bad request: Invalid relay-factor: Relay factor must be in range: [0, 5]";
+        let reply = node.get(&format!("{path}?relay-factor=6")).await;
+        assert_eq!((reply.status, reply.text().as_str()), (400, range));
+        for (body, text) in [
+            ("", "Request decode failed: EOF"),
+            (
+                r#"{"Key": "AAAA"}"#,
+                "Bad request: key has 3 octets, it must have 16, 24 or 32",
+            ),
+            (r#"{"Key": "zz!"}"#, "Bad request: key is not base64 text"),
+        ] {
+            for method in ["POST", "PUT", "DELETE"] {
+                let reply = request(node.address, method, path, &[], body).await;
+                assert_eq!(
+                    (reply.status, reply.text().as_str()),
+                    (400, text),
+                    "{method}"
+                );
+            }
+        }
+        let reply = request(node.address, "PATCH", path, &[], "").await;
+        let allow = "OPTIONS,GET,POST,PUT,DELETE";
+        assert_eq!((reply.status, reply.header("Allow")), (405, Some(allow)));
     }
 
     #[tokio::test]

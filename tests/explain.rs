@@ -778,3 +778,33 @@ async fn the_command_prints_json_and_errors() {
     }
     agent.stop().await;
 }
+
+mod without_a_catalog {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_known_is_not_called_missing() {
+        let mut world = World::new();
+        world.sources.freshness = Arc::new(Freshness::new());
+        for (question, word) in [
+            ("web.service.consul A", "service"),
+            ("n1.node.consul A", "node"),
+            ("ns.consul A", "name server"),
+            ("1.0.0.10.in-addr.arpa PTR", "reverse"),
+        ] {
+            let explanation = world.explain(question).await;
+            assert_eq!(explanation.rule, word);
+            assert!(explanation.meaning.starts_with("not known"), "{question}");
+            assert!(explanation.notes[0].contains("until a server has been reached"));
+            let with_edns = &explanation.answers[1];
+            assert_eq!(with_edns.status, "SERVFAIL");
+            assert!(with_edns.errors[0].contains("14"), "{:?}", with_edns.errors);
+            assert_eq!(explanation.ttl, None);
+        }
+        let apex = world.explain("consul SOA").await;
+        assert_eq!(
+            (apex.rule, apex.answers[0].status.as_str()),
+            ("apex", "NOERROR")
+        );
+    }
+}

@@ -162,7 +162,7 @@ mod figures {
         let nodes = named("Gauges", "herald_catalog_nodes").unwrap();
         assert_eq!(
             nodes,
-            json!({"Name": "herald_catalog_nodes", "Value": 1.0, "Labels": {}})
+            json!({"Name": "herald_catalog_nodes", "Value": 1, "Labels": {}})
         );
         let questions = named("Counters", "herald_dns_questions").unwrap();
         assert_eq!(questions["Count"], 1);
@@ -481,7 +481,7 @@ mod machine {
     #[tokio::test]
     async fn the_host_is_described_in_the_shape_that_clients_decode() {
         let directory = crate::support::directory::Directory::new();
-        let data_dir = directory.0.join("later");
+        let data_dir = directory.0.join("data");
         let config = json!({"data_dir": data_dir.to_str().unwrap()}).to_string();
         let agent = TestAgent::with(&config).await;
         let host = agent.get("/v1/agent/host").await.json();
@@ -496,8 +496,7 @@ mod machine {
         for key in ["total", "used", "usedPercent", "free"] {
             assert!(positive(&host["Disk"][key]), "Disk.{key} of {host}");
         }
-        // The data directory is not made yet.
-        assert_eq!(host["Disk"]["path"], directory.0.to_str().unwrap());
+        assert_eq!(host["Disk"]["path"], data_dir.to_str().unwrap());
         for key in ["hostname", "os", "kernelVersion", "kernelArch"] {
             let text = host["Host"][key].as_str().unwrap();
             assert!(

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use super::{Agent, VERSION};
 use crate::config::Identity;
+use crate::gossip::membership::Membership;
+use crate::gossip::pool::Pool;
 
 /// First line, before anything is started.
 pub const GREETING: &str = "==> Starting herald agent...";
@@ -17,9 +19,12 @@ pub fn banner(identity: &Identity, agent: &Agent) -> String {
     let (http, dns) = (port(agent.http_addresses()), port(agent.dns_addresses()));
     let client: Vec<String> = identity.client.iter().map(IpAddr::to_string).collect();
     let segment = if identity.server { "<all>" } else { "" };
-    let wan = identity
-        .serf_wan
-        .map_or_else(|| "-1".to_owned(), |address| address.port().to_string());
+    let Membership { lan, wan } = agent.membership();
+    let encrypted = lan.encrypted();
+    let lan = lan.address().port();
+    // A client agent is in no such pool, and shows what it would use, as the reference does.
+    let wan = wan.as_ref().map(Pool::address).or(identity.serf_wan);
+    let wan = wan.map_or_else(|| "-1".to_owned(), |address| address.port().to_string());
     let lines = [
         ("Version", format!("'{VERSION}'")),
         ("Node ID", format!("'{}'", identity.node_id)),
@@ -41,16 +46,14 @@ pub fn banner(identity: &Identity, agent: &Agent) -> String {
         ),
         (
             "Cluster Addr",
-            format!(
-                "{} (LAN: {}, WAN: {wan})",
-                identity.serf_lan.ip(),
-                identity.serf_lan.port()
-            ),
+            format!("{} (LAN: {lan}, WAN: {wan})", identity.serf_lan.ip()),
         ),
         (
             "Encrypt",
-            "Gossip: false, TLS-Outgoing: false, TLS-Incoming: false, Auto-Encrypt-TLS: false"
-                .to_owned(),
+            format!(
+                "Gossip: {encrypted}, TLS-Outgoing: false, TLS-Incoming: false, Auto-Encrypt-TLS: \
+                 false"
+            ),
         ),
     ];
     let lines = lines.map(|(label, text)| format!("{label:>18}: {text}\n"));

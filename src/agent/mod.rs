@@ -2,7 +2,8 @@
 //! reverse.
 //!
 //! Owns what belongs to the whole only: the answers to questions about the agent itself
-//! (`control`), reloading its configuration (`reload`), the log (`logging`), the start banner, the
+//! (`control`), the pools that it is in, whom it joins and how it leaves (`pools`, `join`,
+//! `leave`), reloading its configuration (`reload`), the log (`logging`), the start banner, the
 //! process-id file, and how many sockets each part may have open (`descriptors`). What the parts do
 //! is theirs.
 //!
@@ -11,9 +12,14 @@
 mod banner;
 mod control;
 mod descriptors;
+mod effective;
+mod join;
+mod keyring_file;
+mod leave;
 pub mod logging;
 mod machine;
 mod pid_file;
+mod pools;
 mod process;
 mod reload;
 
@@ -25,16 +31,21 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
 
-use crate::config::Config;
-use crate::control::{Control, Reloading};
-use crate::directory::Directory;
+use crate::config::{Config, NodeIdFileError};
+use crate::control::{Control, Leaving, Reloading};
+use crate::directory::{Directory, LOCATIONS_PERIOD};
+use crate::gossip::membership::Membership;
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
-use crate::{catalog, dns, http, local, raft, reconcile};
+use crate::{catalog, dns, events, http, local, raft, reconcile};
 
 pub use banner::{GREETING, banner};
+pub use join::JoinError;
+pub use keyring_file::KeyringFileError;
+pub use leave::End;
 pub use pid_file::PidFileError;
+pub use pools::PoolsError;
 
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -75,6 +86,15 @@ pub enum StartError {
     /// HTTP does not start; another program may have its port.
     #[error(transparent)]
     Http(#[from] http::StartError),
+    /// The pools do not start; another program may have a port of theirs.
+    #[error(transparent)]
+    Pools(#[from] PoolsError),
+    /// Nobody was reached of those who were to be joined.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The id of the node cannot be kept.
+    #[error(transparent)]
+    NodeId(#[from] NodeIdFileError),
     /// The process-id file cannot be written.
     #[error(transparent)]
     PidFile(#[from] PidFileError),
@@ -87,7 +107,7 @@ struct Layers {
     front: Tasks,
     /// Keep this node and its services in the catalog.
     middle: Tasks,
-    /// Order and apply writes.
+    /// Order and apply writes; know the other members, and tell them of this one.
     back: Tasks,
 }
 
@@ -115,6 +135,9 @@ struct Handles {
     dns: Option<dns::Handle>,
     http: http::Handle,
     local: Local,
+    membership: Membership,
+    leaver: Arc<leave::Leaver>,
+    ending: leave::Ending,
     reloader: Arc<reload::Reloader>,
 }
 
@@ -175,6 +198,22 @@ impl Agent {
         &self.handles.local
     }
 
+    /// The pools that it is in.
+    pub fn membership(&self) -> &Membership {
+        &self.handles.membership
+    }
+
+    /// Leaves the pools, as [`Control::leave`] does. Begins at once, and goes on though nobody
+    /// waits; HTTP and DNS answer until [`Agent::stop`].
+    pub fn leave(&self) -> Leaving {
+        self.handles.leaver.begin()
+    }
+
+    /// Waits until the agent is to end by itself: it has left, or cannot go on.
+    pub async fn ended(&self) -> End {
+        self.handles.ending.wait().await
+    }
+
     /// Reads the configuration again, as [`Control::reload`] does. Begins at once, and goes on
     /// though nobody waits.
     pub fn reload(&self) -> Reloading {
@@ -202,18 +241,18 @@ async fn start_parts(
         descriptors::share(limit, &mut front, listen.as_mut(), &mut own.limits);
     }
     process::show(&metrics);
-    let (writer, reader) = catalog::open_server();
-    catalog::figures::show(&reader, &metrics);
-    let proposer =
-        raft::start(&config.raft, writer, &metrics, &layers.back).map_err(StartError::Thread)?;
-    let directory = Directory::new(config.directory.clone(), reader.clone(), proposer.clone());
-    let reconciled = config.reconcile.clone();
-    reconcile::start(reconciled, reader.clone(), proposer, &layers.middle);
+    let membership = start_pools(config, &metrics, &layers.back).await?;
+    let ending = leave::Ending::new();
+    let leaver = leave::Leaver::new(membership.clone(), ending.clone(), layers.back.clone());
+    let directory = open_directory(config, &membership, &metrics, layers)?;
+    let node = config.identity.node.clone();
+    directory.report_location(node, membership.lan.clone(), &layers.middle);
     let local = local::start(own, directory.clone(), &metrics, &layers.middle)?;
     if !config.definitions.is_empty() {
         let limits = config.local.limits.clone();
         local.load(&config.definitions, limits).await?;
     }
+    let reader = directory.reader().clone();
     let started = start_dns(config, listen.as_ref(), reader, &metrics, &layers.front).await?;
     let (dns, behind) = started.unzip();
     let (answers, explainer) = behind.unzip();
@@ -230,22 +269,96 @@ async fn start_parts(
         local.clone(),
         dns.clone(),
         log.monitor,
-        Arc::clone(&reloader),
+        control::Steering {
+            membership: membership.clone(),
+            leaver: Arc::clone(&leaver),
+            reloader: Arc::clone(&reloader),
+        },
     ));
+    let events = events::start(membership.lan.events(), local.clone(), &layers.middle);
     let dependencies = http::Dependencies {
         directory,
         control,
         local: local.clone(),
         explainer,
+        membership: Some(membership.clone()),
+        events,
     };
     let http = http::start(front, dependencies, &metrics, &layers.front).await?;
     reloader.started(http.clone());
+    join_others(config, &membership, &ending, &layers.middle).await?;
     Ok(Handles {
         dns,
         http,
         local,
+        membership,
+        leaver,
+        ending,
         reloader,
     })
+}
+
+/// Starts the pools, once what must survive a restart is in its place.
+async fn start_pools(
+    config: &Config,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Membership, StartError> {
+    let (config, metrics, tasks) = (config.clone(), metrics.clone(), tasks.clone());
+    let start = move || {
+        config.identity.keep_node_id()?;
+        Ok(pools::start(&config, &metrics, &tasks)?)
+    };
+    // Files are read and written.
+    tokio::task::spawn_blocking(start)
+        .await
+        .map_err(|error| StartError::Thread(error.into()))?
+}
+
+/// Joins whom the agent is told to join. Those of the background go first: they need not wait until
+/// a start that takes long has failed.
+async fn join_others(
+    config: &Config,
+    membership: &Membership,
+    ending: &leave::Ending,
+    tasks: &Tasks,
+) -> Result<(), StartError> {
+    join::again_and_again(config, membership, ending, tasks);
+    join::flood(config.identity.datacenter.clone(), membership, tasks);
+    join::at_start(config, membership).await?;
+    Ok(())
+}
+
+/// Shared state: on a server a catalog of its own, what orders the writes to it, and what keeps
+/// the members in it. A client agent has none of that.
+fn open_directory(
+    config: &Config,
+    membership: &Membership,
+    metrics: &Metrics,
+    layers: &Layers,
+) -> Result<Directory, StartError> {
+    let bounds = config.directory.clone();
+    if !config.identity.server {
+        return Ok(Directory::client(bounds));
+    }
+    let (writer, reader) = catalog::open_server();
+    catalog::figures::show(&reader, metrics);
+    let proposer =
+        raft::start(&config.raft, writer, metrics, &layers.back).map_err(StartError::Thread)?;
+    let directory = Directory::new(bounds, reader.clone(), proposer.clone());
+    directory.write_locations(LOCATIONS_PERIOD, metrics, &layers.middle);
+    let (reconciled, lan) = (config.reconcile.clone(), membership.lan.clone());
+    reconcile::start(reconciled, lan, reader, proposer, &layers.middle);
+    Ok(directory)
+}
+
+/// How far what DNS answers from may lag behind: nothing is loaded on a client agent.
+fn freshness(config: &Config) -> dns::Freshness {
+    if config.identity.server {
+        dns::Freshness::fresh()
+    } else {
+        dns::Freshness::new()
+    }
 }
 
 /// Starts DNS, unless it is off, and what explains its answers: static zones first, since the
@@ -273,7 +386,7 @@ async fn start_dns(
     let sources = dns::Sources {
         catalog,
         settings: Arc::clone(&settings),
-        freshness: Arc::new(dns::Freshness::fresh()),
+        freshness: Arc::new(freshness(config)),
         unencodable: metrics.register(
             "dns_unencodable",
             "Records left out of answers because they cannot be encoded",

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore, oneshot};
 
-use super::control::effective;
+use super::effective::effective;
 use super::logging::Dial;
 use crate::config::{Config, ConfigError, Written};
 use crate::control::{ReloadError, Reloading};

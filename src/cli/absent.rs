@@ -4,19 +4,12 @@
 
 use anyhow::anyhow;
 
-use super::connection::Connection;
-use super::{Exit, flags};
+use super::Exit;
 
 /// Commands to come: name, and what they come with.
-const LATER: [(&str, &str); 9] = [
-    ("event", "user events"),
-    ("force-leave", "the membership protocol"),
-    ("join", "the membership protocol"),
-    ("keyring", "the encryption of the membership protocol"),
-    ("leave", "the membership protocol"),
+const LATER: [(&str, &str); 3] = [
     ("operator", "replication"),
     ("peering", "several datacenters"),
-    ("rtt", "network coordinates"),
     ("snapshot", "replication"),
 ];
 
@@ -57,20 +50,8 @@ const NOT_OFFERED: [(&str, &str); 12] = [
     ),
 ];
 
-/// Makes an agent join the cluster of the agents at the addresses given.
-#[derive(Debug, clap::Parser)]
-struct JoinOptions {
-    #[command(flatten)]
-    connection: Connection,
-    /// Join the servers of another datacenter.
-    #[arg(long, num_args = 0..=1, default_value_t = false)]
-    wan: bool,
-    /// Agents to join.
-    addresses: Vec<String>,
-}
-
 /// The refusal of the command `name`; `None` if it is not one of these.
-pub(super) fn refusal(name: &str, arguments: &[String]) -> Option<Exit> {
+pub(super) fn refusal(name: &str) -> Option<Exit> {
     let reason = |list: &[(&str, &'static str)]| {
         let found = list.iter().find(|(known, _)| *known == name);
         found.map(|(_, reason)| *reason)
@@ -79,22 +60,7 @@ pub(super) fn refusal(name: &str, arguments: &[String]) -> Option<Exit> {
         return Some(anyhow!("The command {name:?} is not offered: {reason}.").into());
     }
     let feature = reason(&LATER)?;
-    if name == "join"
-        && let Err(exit) = join(arguments)
-    {
-        return Some(exit);
-    }
     Some(anyhow!("The command {name:?} is not there yet: it comes with {feature}.").into())
-}
-
-/// Reads what old guides type, so that what is wrong with that is said before anything else.
-fn join(arguments: &[String]) -> Result<(), Exit> {
-    let options: JoinOptions = flags::parse("join", arguments)?;
-    options.connection.client()?;
-    if options.addresses.is_empty() {
-        return Err(anyhow!("join needs the address of at least one agent").into());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

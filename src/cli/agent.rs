@@ -1,5 +1,7 @@
 //! `herald agent`: runs an agent until a signal ends it.
 
+mod options;
+
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,122 +9,25 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::FromArgMatches;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+pub(super) use options::Options;
+use options::setting;
 
 use super::{Exit, explain, flags, print};
 use crate::agent::logging::{self, Gate};
-use crate::agent::{Agent, GREETING, banner};
+use crate::agent::{Agent, End, GREETING, banner};
 use crate::clock;
-use crate::config::{Config, Flags, Format, Identity, Leave, Setting, SettingValue};
+use crate::config::{Config, Flags, Identity, Leave, Setting, SettingValue};
 use crate::types::is_dns_label;
 
 /// A further signal within this time belongs to the first: `timeout` and terminals signal a program
 /// and then its whole group.
 const SAME_SIGNAL: Duration = Duration::from_millis(250);
+/// Longest time for a leave: more than its own bounds add up to is never needed.
+const LEAVE_MAX: Duration = Duration::from_secs(30);
 /// Longest time for threads of the runtime that do not end by themselves.
 const RUNTIME_END: Duration = Duration::from_millis(50);
-
-/// Runs an agent until it is interrupted: registration over HTTP, answers over DNS.
-#[derive(Debug, clap::Parser)]
-pub(super) struct Options {
-    /// Address to advertise to others, or a template. Default: the one bound to.
-    #[arg(long, value_name = "address")]
-    advertise: Option<String>,
-    /// A second domain with the same content.
-    #[arg(long, value_name = "domain")]
-    alt_domain: Option<String>,
-    /// Address for traffic between agents, or a template: `{{ GetInterfaceIP "eth0" }}`. Also
-    /// `HERALD_BIND_INTERFACE` or `CONSUL_BIND_INTERFACE`: the name of an interface.
-    #[arg(long, value_name = "address")]
-    bind: Option<String>,
-    /// Start a cluster with this server as its first.
-    #[arg(long, num_args = 0..=1)]
-    bootstrap: Option<bool>,
-    /// Servers to wait for before a cluster starts; only 1 so far.
-    #[arg(long, value_name = "count")]
-    bootstrap_expect: Option<i64>,
-    /// Addresses for HTTP and DNS, with blanks between them, or templates. Also
-    /// `HERALD_CLIENT_INTERFACE` or `CONSUL_CLIENT_INTERFACE`: the name of an interface.
-    #[arg(long, value_name = "addresses")]
-    client: Option<String>,
-    /// Most octets of a check's output that are kept. Default 4096.
-    #[arg(long = "check_output_max_size", value_name = "octets")]
-    check_output_max_size: Option<i64>,
-    /// Directory whose .json and .hcl files are read in name order; may be repeated.
-    #[arg(long, value_name = "path")]
-    config_dir: Vec<PathBuf>,
-    /// JSON or HCL file to read; may be repeated.
-    #[arg(long, value_name = "path")]
-    config_file: Vec<PathBuf>,
-    /// Language of all configuration files, whatever their names: hcl or json.
-    #[arg(long, value_name = "language")]
-    config_format: Option<Format>,
-    /// Directory for what must survive a restart.
-    #[arg(long, value_name = "path")]
-    data_dir: Option<String>,
-    /// Name of the datacenter. Default dc1.
-    #[arg(long, value_name = "name")]
-    datacenter: Option<String>,
-    /// How long a blocking read waits that names no time. Default 300s.
-    #[arg(long, value_name = "duration")]
-    default_query_time: Option<String>,
-    /// Development mode: one server in memory on 127.0.0.1.
-    #[arg(long, num_args = 0..=1, default_value_t = false)]
-    dev: bool,
-    /// Port for DNS; -1 is off, 0 lets the system choose. Default 8600.
-    #[arg(long, value_name = "port")]
-    dns_port: Option<i64>,
-    /// Domain to answer for. Default consul.
-    #[arg(long, value_name = "domain")]
-    domain: Option<String>,
-    /// Let checks from this agent's own files start programs.
-    #[arg(long, num_args = 0..=1)]
-    enable_local_script_checks: Option<bool>,
-    /// Let checks start programs, also those that are registered over HTTP.
-    #[arg(long, num_args = 0..=1)]
-    enable_script_checks: Option<bool>,
-    /// A piece of configuration in HCL, which wins over all else; may be repeated.
-    #[arg(long, value_name = "text")]
-    hcl: Vec<String>,
-    /// Port for HTTP; -1 is off, 0 lets the system choose. Default 8500.
-    #[arg(long, value_name = "port")]
-    http_port: Option<i64>,
-    /// Log as JSON.
-    #[arg(long, num_args = 0..=1)]
-    log_json: Option<bool>,
-    /// How much to log: trace, debug, info, warn or error.
-    #[arg(long, value_name = "level")]
-    log_level: Option<String>,
-    /// How long a blocking read may wait. Default 600s.
-    #[arg(long, value_name = "duration")]
-    max_query_time: Option<String>,
-    /// Name of this node. Default: the host's name.
-    #[arg(long, value_name = "name")]
-    node: Option<String>,
-    /// Id of this node, a UUID. Default: a new one.
-    #[arg(long, value_name = "uuid")]
-    node_id: Option<String>,
-    /// Metadata of this node; may be repeated.
-    #[arg(long, value_name = "key:value")]
-    node_meta: Vec<String>,
-    /// File for the process id.
-    #[arg(long, value_name = "path")]
-    pid_file: Option<String>,
-    /// Port for gossip within the datacenter. Default 8301.
-    #[arg(long, value_name = "port")]
-    serf_lan_port: Option<i64>,
-    /// Port for gossip between datacenters; -1 is off. Default 8302.
-    #[arg(long, value_name = "port")]
-    serf_wan_port: Option<i64>,
-    /// Run as a server.
-    #[arg(long, num_args = 0..=1)]
-    server: Option<bool>,
-    /// Port of the servers' own protocol. Default 8300.
-    #[arg(long, value_name = "port")]
-    server_port: Option<i64>,
-    /// Serve the page for people at /ui/.
-    #[arg(long, num_args = 0..=1)]
-    ui: Option<bool>,
-}
 
 pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
     let flags = read_flags(arguments)?;
@@ -227,85 +132,6 @@ fn interface_settings(variable: impl Fn(&str) -> Option<String>) -> Result<Vec<S
     Ok(settings)
 }
 
-impl Options {
-    fn settings(self) -> Result<Vec<Setting>> {
-        let text = |flag, key, value: Option<String>| {
-            value.map(|value| setting(flag, key, SettingValue::Text(value)))
-        };
-        let number = |flag, key, value: Option<i64>| {
-            value.map(|value| setting(flag, key, SettingValue::Number(value)))
-        };
-        let boolean = |flag, key, value: Option<bool>| {
-            value.map(|value| setting(flag, key, SettingValue::Boolean(value)))
-        };
-        let settings = [
-            text("advertise", "advertise_addr", self.advertise),
-            text("alt-domain", "alt_domain", self.alt_domain),
-            text("bind", "bind_addr", self.bind),
-            boolean("bootstrap", "bootstrap", self.bootstrap),
-            number(
-                "bootstrap-expect",
-                "bootstrap_expect",
-                self.bootstrap_expect,
-            ),
-            number(
-                "check_output_max_size",
-                "check_output_max_size",
-                self.check_output_max_size,
-            ),
-            text("client", "client_addr", self.client),
-            text("data-dir", "data_dir", self.data_dir),
-            text("datacenter", "datacenter", self.datacenter),
-            text(
-                "default-query-time",
-                "default_query_time",
-                self.default_query_time,
-            ),
-            number("dns-port", "ports.dns", self.dns_port),
-            text("domain", "domain", self.domain),
-            boolean(
-                "enable-local-script-checks",
-                "enable_local_script_checks",
-                self.enable_local_script_checks,
-            ),
-            boolean(
-                "enable-script-checks",
-                "enable_script_checks",
-                self.enable_script_checks,
-            ),
-            number("http-port", "ports.http", self.http_port),
-            boolean("log-json", "log_json", self.log_json),
-            text("log-level", "log_level", self.log_level),
-            text("max-query-time", "max_query_time", self.max_query_time),
-            text("node", "node_name", self.node),
-            text("node-id", "node_id", self.node_id),
-            text("pid-file", "pid_file", self.pid_file),
-            number("serf-lan-port", "ports.serf_lan", self.serf_lan_port),
-            number("serf-wan-port", "ports.serf_wan", self.serf_wan_port),
-            boolean("server", "server", self.server),
-            number("server-port", "ports.server", self.server_port),
-            boolean("ui", "ui", self.ui),
-        ];
-        let pairs = self.node_meta.iter().map(|pair| {
-            let (key, value) = pair
-                .split_once(':')
-                .with_context(|| format!("-node-meta {pair:?} is not of the form key:value"))?;
-            let value = SettingValue::Pair(key.to_owned(), value.to_owned());
-            Ok(setting("node-meta", "node_meta", value))
-        });
-        settings
-            .into_iter()
-            .flatten()
-            .map(Ok)
-            .chain(pairs)
-            .collect()
-    }
-}
-
-fn setting(flag: &'static str, key: &'static str, value: SettingValue) -> Setting {
-    Setting { flag, key, value }
-}
-
 /// Runs an agent until a signal comes, and returns the exit code.
 async fn serve(config: &Config, log: logging::Access, gate: &Gate) -> Result<u8> {
     // Listen before anything else, so that no signal during the start is lost.
@@ -320,13 +146,16 @@ async fn serve(config: &Config, log: logging::Access, gate: &Gate) -> Result<u8>
     print("==> Log data will now stream in as it occurs:\n\n");
     gate.open();
     print("==> herald agent running!\n");
-    let code = signals.wait(leave, || drop(agent.reload())).await;
-    let caught = clock::now();
-    let forced = async {
-        while caught.elapsed() < SAME_SIGNAL {
-            signals.wait(leave, || ()).await;
-        }
+    let asked = tokio::select! {
+        asked = signals.wait(leave, || drop(agent.reload())) => asked,
+        end = agent.ended() => Asked::of(end),
     };
+    let caught = clock::now();
+    let code = match asked {
+        Asked::Stop { code } => code,
+        Asked::Leave => depart(&agent, &mut signals).await,
+    };
+    let forced = signals.another(caught);
     let stopped = tokio::select! {
         stopped = agent.stop() => stopped,
         () = forced => false,
@@ -338,20 +167,74 @@ async fn serve(config: &Config, log: logging::Access, gate: &Gate) -> Result<u8>
     Ok(code)
 }
 
+/// How an agent is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// It takes leave of the other members first.
+    Leave,
+    /// At once.
+    Stop {
+        /// With this exit code.
+        code: u8,
+    },
+}
+
+impl Asked {
+    /// What an end asks for that no signal has brought.
+    fn of(end: End) -> Self {
+        match end {
+            End::Left => Self::Stop { code: 0 },
+            End::Failed(reason) => {
+                tracing::error!(target: "herald::agent", "{reason}");
+                Self::Stop { code: 1 }
+            }
+        }
+    }
+}
+
+/// Takes leave of the other members, and returns the exit code: 0 once they know. HTTP and DNS go
+/// on meanwhile, since lookups still come until the others have taken this agent out. Another
+/// signal ends the wait.
+async fn depart(agent: &Agent, signals: &mut Signals) -> u8 {
+    print("==> Gracefully shutting down agent...\n");
+    let caught = clock::now();
+    let left = tokio::select! {
+        left = tokio::time::timeout(LEAVE_MAX, agent.leave()) => left,
+        () = signals.another(caught) => {
+            tracing::warn!(target: "herald::agent", "Caught second signal, exiting without leaving");
+            return 1;
+        }
+    };
+    match left {
+        Ok(Ok(())) => {
+            tracing::info!(target: "herald::agent", "Graceful exit completed");
+            0
+        }
+        Ok(Err(error)) => {
+            tracing::error!(target: "herald::agent", "Error on leave: {error}");
+            1
+        }
+        Err(_) => {
+            tracing::warn!(target: "herald::agent", "the leave took longer than {LEAVE_MAX:?}, exiting without it");
+            1
+        }
+    }
+}
+
 /// What an operator must know before relying on this agent.
 fn warnings(identity: &Identity) -> Vec<Cow<'static, str>> {
     let mut warnings: Vec<Cow<'static, str>> = Vec::new();
     if !identity.development {
         warnings.push(
-            "State is not kept yet: nothing is written to data_dir, and what is registered is lost \
-             when this agent stops."
+            "State is not kept yet: what is registered is lost when this agent stops; data_dir \
+             keeps the node's id, the members and the keys of gossip."
                 .into(),
         );
     }
     if !identity.server {
         warnings.push(
-            "Agents do not join servers yet: without -server, too, this agent answers from a \
-             catalog of its own."
+            "Agents do not ask servers yet: without -server, too, this agent is a member of its \
+             pool, and answers from a catalog of its own."
                 .into(),
         );
     }
@@ -384,23 +267,43 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal that ends the agent and returns the exit code that it asks for: 0 where
-    /// the agent is to leave, else 1. Calls `reload` for each that asks for it.
-    async fn wait(&mut self, leave: Leave, reload: impl Fn()) -> u8 {
+    /// Waits for a signal that ends the agent and returns how. Calls `reload` for each that asks for
+    /// it.
+    async fn wait(&mut self, leave: Leave, reload: impl Fn()) -> Asked {
+        let asked = |leaves: bool| {
+            if leaves {
+                Asked::Leave
+            } else {
+                Asked::Stop { code: 1 }
+            }
+        };
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => {
                     tracing::info!(target: "herald::agent", "Caught signal: signal=interrupt");
-                    return u8::from(!leave.on_interrupt);
+                    return asked(leave.on_interrupt);
                 }
                 _ = self.terminate.recv() => {
                     tracing::info!(target: "herald::agent", "Caught signal: signal=terminated");
-                    return u8::from(!leave.on_terminate);
+                    return asked(leave.on_terminate);
                 }
                 _ = self.hangup.recv() => {
                     tracing::info!(target: "herald::agent", "Caught signal: signal=hangup; reloading the configuration");
                     reload();
                 }
+            }
+        }
+    }
+
+    /// Waits for another signal that ends the agent than the one that was caught at `caught`.
+    async fn another(&mut self, caught: Instant) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            if caught.elapsed() >= SAME_SIGNAL {
+                return;
             }
         }
     }

@@ -55,6 +55,8 @@ async fn demonstrate(stay: bool) -> Result<()> {
         settings: vec![
             free("dns-port", "ports.dns"),
             free("http-port", "ports.http"),
+            free("serf-lan-port", "ports.serf_lan"),
+            free("serf-wan-port", "ports.serf_wan"),
         ],
         ..Flags::default()
     })?;

@@ -12,16 +12,11 @@ use super::Exit;
 /// Longest line of a help text.
 const COLUMNS: usize = 80;
 /// Flags of the reference for features that do not exist yet; no command has them for itself.
-const LATER: [&str; 33] = [
-    "advertise-wan",
+const LATER: [&str; 15] = [
     "allow-write-http-from",
     "disable-host-node-id",
-    "disable-keyring-file",
-    "encrypt",
     "grpc-port",
     "https-port",
-    "join",
-    "join-wan",
     "log-file",
     "log-rotate-bytes",
     "log-rotate-duration",
@@ -29,20 +24,7 @@ const LATER: [&str; 33] = [
     "namespace",
     "non-voting-server",
     "primary-gateway",
-    "protocol",
-    "raft-protocol",
     "recursor",
-    "rejoin",
-    "retry-interval",
-    "retry-interval-wan",
-    "retry-join",
-    "retry-join-wan",
-    "retry-max",
-    "retry-max-wan",
-    "serf-lan-allowed-cidrs",
-    "serf-lan-bind",
-    "serf-wan-allowed-cidrs",
-    "serf-wan-bind",
     "syslog",
     "ui-content-path",
     "ui-dir",
@@ -373,7 +355,7 @@ mod tests {
         for (line, message) in [
             ("-nope", "flag provided but not defined: -nope"),
             ("--nope=1", "flag provided but not defined: -nope"),
-            ("-retry-join x", "flag not supported yet: -retry-join"),
+            ("-recursor x", "flag not supported yet: -recursor"),
             ("-bind", "flag needs an argument: -bind"),
             ("-dns-port x", "invalid value \"x\" for flag -dns-port"),
         ] {

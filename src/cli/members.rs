@@ -48,10 +48,15 @@ pub(super) fn run(arguments: &[String]) -> Result<(), Exit> {
     if options.wan {
         path.push_str("&wan=1");
     }
-    let mut members: Vec<Member> =
+    // An agent that is in no WAN pool has no list.
+    let members: Option<Vec<Member>> =
         block_on(client.get(&path))?.context("Error retrieving members")?;
+    let mut members = members.unwrap_or_default();
     members.retain(|member| wanted.is_match(member.status()));
-    members.sort_by(|left, right| left.name.cmp(&right.name));
+    for member in &mut members {
+        member.name_segment();
+    }
+    members.sort_by(|left, right| left.order().cmp(&right.order()));
     if members.is_empty() {
         return Err(Exit::Code(2));
     }
@@ -106,25 +111,45 @@ impl Member {
         }
     }
 
-    fn plain(&self) -> Vec<String> {
-        let (kind, segment) = match self.tag("role") {
-            "consul" => ("server", "<all>"),
-            "node" => match self.tag("segment") {
-                "" => ("client", "<default>"),
-                segment => ("client", segment),
-            },
-            _ => ("unknown", ""),
+    /// Calls the segment what people call it: servers are in all, others in one, by default in that
+    /// without a name.
+    fn name_segment(&mut self) {
+        let is_server = self.tag("role") == "consul";
+        let name = match (is_server, self.tag("segment")) {
+            (true, _) => "<all>",
+            (false, "") => "<default>",
+            (false, _) => return,
         };
-        vec![
+        self.tags.insert("segment".to_owned(), name.to_owned());
+    }
+
+    /// Servers come first, then the segments, each in the order of names.
+    fn order(&self) -> (&str, &str) {
+        (self.tag("segment"), &self.name)
+    }
+
+    fn plain(&self) -> Vec<String> {
+        let kind = match self.tag("role") {
+            "consul" => "server",
+            "node" => "client",
+            _ => "unknown",
+        };
+        let mut cells = vec![
             self.name.clone(),
             self.address(),
             self.status().to_owned(),
             kind.to_owned(),
-            self.build(),
-            self.protocol_cur.to_string(),
-            self.tag("dc").to_owned(),
-            segment.to_owned(),
-        ]
+        ];
+        // Tags of other programs mean what those want.
+        if kind != "unknown" {
+            cells.extend([
+                self.build(),
+                self.protocol_cur.to_string(),
+                self.tag("dc").to_owned(),
+                self.tag("segment").to_owned(),
+            ]);
+        }
+        cells
     }
 
     fn detailed(&self) -> Vec<String> {

@@ -13,16 +13,22 @@ mod catalog;
 mod completion;
 mod connection;
 mod demo;
+mod event;
 mod explain;
 mod flags;
+mod force_leave;
 mod info;
 mod interruption;
+mod join;
 mod keygen;
+mod keyring;
+mod leave;
 mod maint;
 mod man;
 mod members;
 mod monitor;
 mod reload;
+mod rtt;
 mod services;
 mod table;
 mod text;
@@ -74,7 +80,7 @@ enum Definition {
     Below(&'static [Command]),
 }
 
-const COMMANDS: [Command; 16] = [
+const COMMANDS: [Command; 22] = [
     Command {
         name: "agent",
         about: "Runs an agent: HTTP, DNS, checks",
@@ -100,10 +106,22 @@ const COMMANDS: [Command; 16] = [
         run: demo::run,
     },
     Command {
+        name: "event",
+        about: "Sends an event to the agents of a datacenter",
+        definition: Definition::Flags(event::Options::command),
+        run: event::run,
+    },
+    Command {
         name: "explain",
         about: "Says why a DNS question gets its answer",
         definition: Definition::Flags(explain::Options::command),
         run: explain::run,
+    },
+    Command {
+        name: "force-leave",
+        about: "Declares that a failed member has left",
+        definition: Definition::Flags(force_leave::Options::command),
+        run: force_leave::run,
     },
     Command {
         name: "info",
@@ -112,10 +130,28 @@ const COMMANDS: [Command; 16] = [
         run: info::run,
     },
     Command {
+        name: "join",
+        about: "Makes an agent join the cluster of others",
+        definition: Definition::Flags(join::Options::command),
+        run: join::run,
+    },
+    Command {
         name: "keygen",
         about: "Prints a new key for the encryption of gossip",
         definition: Definition::Flags(keygen::Options::command),
         run: keygen::run,
+    },
+    Command {
+        name: "keyring",
+        about: "Lists and changes the keys that encrypt gossip",
+        definition: Definition::Flags(keyring::Options::command),
+        run: keyring::run,
+    },
+    Command {
+        name: "leave",
+        about: "Makes an agent leave its cluster and stop",
+        definition: Definition::Flags(leave::Options::command),
+        run: leave::run,
     },
     Command {
         name: "maint",
@@ -146,6 +182,12 @@ const COMMANDS: [Command; 16] = [
         about: "Makes an agent read its configuration again",
         definition: Definition::Flags(reload::Options::command),
         run: reload::run,
+    },
+    Command {
+        name: "rtt",
+        about: "Estimates the round-trip time between two nodes",
+        definition: Definition::Flags(rtt::Options::command),
+        run: rtt::run,
     },
     Command {
         name: "services",
@@ -233,7 +275,7 @@ fn dispatch(arguments: &[String]) -> Result<(), Exit> {
             }),
         };
     }
-    if let Some(refusal) = absent::refusal(first, rest) {
+    if let Some(refusal) = absent::refusal(first) {
         return Err(refusal);
     }
     let known = COMMANDS.iter().find(|command| command.name == first);

@@ -202,9 +202,7 @@ impl HttpClient {
         path: &str,
     ) -> Result<(HeaderMap, T), RequestError> {
         let answer = accept(self.send(Method::GET, path, Bytes::new()).await?)?;
-        let call = self.call(&Method::GET, path);
-        let content = serde_json::from_slice(&answer.body)
-            .map_err(|source| RequestError::Json { call, source })?;
+        let content = self.read_json(&Method::GET, path, &answer)?;
         Ok((answer.headers, content))
     }
 
@@ -217,11 +215,44 @@ impl HttpClient {
         path: &str,
         body: &serde_json::Value,
     ) -> Result<HttpAnswer, RequestError> {
-        let body = match body {
-            serde_json::Value::Null => Bytes::new(),
-            body => body.to_string().into(),
-        };
-        accept(self.send(Method::PUT, path, body).await?)
+        accept(self.send(Method::PUT, path, written(body)).await?)
+    }
+
+    /// As [`HttpClient::put`], with the method POST.
+    ///
+    /// # Errors
+    /// [`RequestError`], also for any status but 200.
+    pub async fn post(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<HttpAnswer, RequestError> {
+        accept(self.send(Method::POST, path, written(body)).await?)
+    }
+
+    /// As [`HttpClient::put`], with the method DELETE.
+    ///
+    /// # Errors
+    /// [`RequestError`], also for any status but 200.
+    pub async fn delete(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<HttpAnswer, RequestError> {
+        accept(self.send(Method::DELETE, path, written(body)).await?)
+    }
+
+    /// Sends `body` as it is to `path` with the method PUT and reads the JSON answer.
+    ///
+    /// # Errors
+    /// [`RequestError`], also for any status but 200.
+    pub async fn put_octets<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<T, RequestError> {
+        let answer = accept(self.send(Method::PUT, path, body.into()).await?)?;
+        self.read_json(&Method::PUT, path, &answer)
     }
 
     /// Sends a request; any status is an answer.
@@ -377,6 +408,16 @@ impl HttpClient {
             .map_err(|error| invalid(error.to_string()))
     }
 
+    fn read_json<T: serde::de::DeserializeOwned>(
+        &self,
+        method: &Method,
+        path: &str,
+        answer: &HttpAnswer,
+    ) -> Result<T, RequestError> {
+        let call = self.call(method, path);
+        serde_json::from_slice(&answer.body).map_err(|source| RequestError::Json { call, source })
+    }
+
     fn call(&self, method: &Method, path: &str) -> Call {
         Call {
             method: method.clone(),
@@ -405,6 +446,14 @@ fn broken(call: &Call, error: &dyn std::error::Error) -> RequestError {
     RequestError::Exchange {
         call: call.clone(),
         reason: explain(error),
+    }
+}
+
+/// A JSON body; none for null.
+fn written(body: &serde_json::Value) -> Bytes {
+    match body {
+        serde_json::Value::Null => Bytes::new(),
+        body => body.to_string().into(),
     }
 }
 

@@ -24,6 +24,20 @@ pub(super) fn choose(advertise: Option<IpAddr>, bind: IpAddr) -> Result<IpAddr, 
 /// An IPv4 address and the name of its interface.
 type Candidate = (Ipv4Addr, String);
 
+/// The address to advertise to other datacenters: `advertise` if given, else the one for this.
+///
+/// # Errors
+/// It reaches nothing.
+pub(super) fn choose_wan(advertise: Option<IpAddr>, lan: IpAddr) -> Result<IpAddr, ConfigError> {
+    match advertise {
+        Some(address) if address.is_unspecified() => Err(ConfigError::Advertise {
+            reason: format!("advertise_addr_wan {address} reaches nothing: name one address"),
+        }),
+        Some(address) => Ok(address),
+        None => Ok(lan),
+    }
+}
+
 fn only_private(candidates: &[Candidate]) -> Result<IpAddr, ConfigError> {
     let mut private: Vec<&Candidate> = candidates
         .iter()

@@ -9,12 +9,9 @@ use std::time::Duration;
 use super::error::{ConfigError, Problem};
 use super::load::{Flags, Loaded};
 use super::raw::{Bounded, IpList, Level, Port, Raw, RawDns, Seconds};
-use super::{Config, Identity, Leave, Log, advertise};
+use super::{Config, Identity, Leave, Log, advertise, membership, node_id};
 use crate::types::{Meta, NodeId, NodeName};
 use crate::{directory, dns, http, local, raft, reconcile};
-
-/// Version of the reference that others in a pool decide by.
-const REFERENCE_VERSION: &str = "1.8.7";
 
 /// Checks what was read from `flags` and spreads it over the parts.
 pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError> {
@@ -40,6 +37,7 @@ pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError
             on_terminate: raw.leave_on_terminate.unwrap_or(!server),
             on_interrupt: !raw.skip_leave_on_interrupt.unwrap_or(server),
         },
+        gossip: membership::gossip(raw, &identity),
         raft: raft::Config::default(),
         directory: directory(raw, &identity),
         local: local(raw, &identity),
@@ -66,7 +64,9 @@ fn identity(
 ) -> Result<Identity, ConfigError> {
     let bind = raw.bind_addr.0.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let advertise = advertise::choose(raw.advertise_addr.0, bind)?;
-    let peer = |port, default| port_or(port, default).unwrap_or(0);
+    let wan_address = advertise::choose_wan(raw.advertise_addr_wan.0, advertise)?;
+    let lan_port = raw.ports.serf_lan.and_then(Bounded::get);
+    let server_port = port_or(raw.ports.server, 8300).unwrap_or(0);
     let serf_wan = port_or(raw.ports.serf_wan, 8302);
     let once = raw.bootstrap_expect.and_then(Bounded::get) == Some(1_u8);
     let client = raw.client_addr.as_ref().map(|list| list.0.clone());
@@ -75,7 +75,10 @@ fn identity(
             Some(name) => name.clone(),
             None => host_name()?,
         },
-        node_id: raw.node_id.0.unwrap_or_else(NodeId::random),
+        node_id: match raw.node_id.0 {
+            Some(id) => id,
+            None => node_id::kept(data_dir.as_deref())?.unwrap_or_else(NodeId::random),
+        },
         datacenter: match &raw.datacenter.0 {
             Some(name) => name.clone(),
             None => "dc1".parse().expect("the name is a label"),
@@ -87,9 +90,10 @@ fn identity(
         server: raw.server.unwrap_or(false),
         bootstrap: raw.bootstrap.unwrap_or(false) || once,
         development,
-        server_address: SocketAddr::new(advertise, peer(raw.ports.server, 8300)),
-        serf_lan: SocketAddr::new(advertise, peer(raw.ports.serf_lan, 8301)),
-        serf_wan: serf_wan.map(|port| SocketAddr::new(advertise, port)),
+        server_address: SocketAddr::new(advertise, server_port),
+        serf_lan: SocketAddr::new(advertise, lan_port.unwrap_or(8301)),
+        serf_wan: serf_wan.map(|port| SocketAddr::new(wan_address, port)),
+        wan_address,
         client: client
             .filter(|list| !list.is_empty())
             .unwrap_or_else(|| vec![Ipv4Addr::LOCALHOST.into()]),
@@ -151,24 +155,19 @@ fn local(raw: &Raw, identity: &Identity) -> local::Config {
 }
 
 fn own_node(identity: &Identity) -> crate::types::Node {
-    let (lan, wan) = (identity.serf_lan, identity.serf_wan);
     local::node_entry(
         identity.node_id,
         identity.node.clone(),
-        lan.ip(),
-        wan.unwrap_or(lan).ip(),
+        identity.serf_lan.ip(),
+        identity.wan_address,
         &identity.meta,
     )
 }
 
 fn reconcile(identity: &Identity) -> reconcile::Config {
-    let server = || reconcile::Server {
-        port: identity.server_address.port(),
-        version: REFERENCE_VERSION.to_owned(),
-    };
     reconcile::Config {
         node: own_node(identity),
-        server: identity.server.then(server),
+        datacenter: identity.datacenter.clone(),
         interval: Duration::from_secs(60),
     }
 }

@@ -48,6 +48,15 @@ pub enum ConfigError {
     /// `data_dir` is missing outside development mode.
     #[error("data_dir cannot be empty")]
     NoDataDir,
+    /// The file that keeps the node's id holds something else.
+    #[error("{}: {source}", .path.display())]
+    NodeId {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: crate::types::NodeIdError,
+    },
     /// The address for other agents cannot be chosen.
     #[error("{reason}")]
     Advertise {

@@ -140,6 +140,15 @@ impl std::str::FromStr for Network {
     }
 }
 
+impl From<Network> for crate::gossip::pool::Network {
+    fn from(network: Network) -> Self {
+        Self {
+            address: network.first(),
+            prefix: network.prefix,
+        }
+    }
+}
+
 impl Network {
     fn contains(&self, address: IpAddr) -> bool {
         let other = Self {

@@ -20,8 +20,13 @@ use crate::local::FileDefinitions;
 const FILE_OCTETS_MAX: u64 = 4 * 1024 * 1024;
 
 /// What `-dev` sets, below files and flags.
-const DEVELOPMENT: &str =
-    r#"{"bind_addr": "127.0.0.1", "log_level": "DEBUG", "server": true, "ui": true}"#;
+const DEVELOPMENT: &str = r#"{
+    "bind_addr": "127.0.0.1", "log_level": "DEBUG", "server": true, "ui": true,
+    "gossip_lan": {"gossip_interval": "100ms", "probe_interval": "100ms",
+        "probe_timeout": "100ms", "suspicion_mult": 3},
+    "gossip_wan": {"gossip_interval": "100ms", "probe_interval": "100ms",
+        "probe_timeout": "100ms", "suspicion_mult": 3}
+}"#;
 
 /// Everything said on the command line.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +103,8 @@ pub enum SettingValue {
     Number(i64),
     /// On or off.
     Boolean(bool),
+    /// One item of a list, as in `-retry-join 10.0.0.1`.
+    Item(String),
     /// One pair of a map, as in `-node-meta rack:7`.
     Pair(String, String),
 }
@@ -179,6 +186,10 @@ impl Setting {
                 Node::at(&source, self.key, Value::Number((*number).into()))
             }
             SettingValue::Boolean(value) => Node::at(&source, self.key, Value::Boolean(*value)),
+            SettingValue::Item(text) => {
+                let item = Node::alone(&source, Value::Text(text.clone()));
+                Node::at(&source, self.key, Value::List(vec![item]))
+            }
             SettingValue::Pair(key, value) => {
                 let pair = Node::pair(&source, key, Value::Text(value.clone()));
                 Node::at(&source, self.key, pair.value)

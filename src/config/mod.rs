@@ -12,11 +12,14 @@ mod check;
 mod definitions;
 mod deserialize;
 mod error;
+mod gossip_keys;
 mod hcl;
 mod interfaces;
 mod later;
 mod load;
+mod membership;
 mod nearest;
+mod node_id;
 mod raw;
 mod telemetry;
 mod template;
@@ -33,6 +36,8 @@ pub use error::{ConfigError, Problem};
 pub use load::{
     Flags, Format, FormatError, Setting, SettingValue, read_services, read_services_to_remove,
 };
+pub use membership::{Gossip, Join, Pool};
+pub use node_id::NodeIdFileError;
 pub use raw::{Level, LevelError};
 pub use written::Written;
 
@@ -49,6 +54,8 @@ pub struct Config {
     pub pid_file: Option<PathBuf>,
     /// Which signals make it leave the cluster instead of just stopping.
     pub leave: Leave,
+    /// The pools that it is in.
+    pub gossip: Gossip,
     /// Order of writes.
     pub raft: raft::Config,
     /// Reads and writes of shared state.
@@ -78,7 +85,8 @@ pub struct Config {
 pub struct Identity {
     /// Name of its node (`node_name`). Default: the host's name.
     pub node: NodeName,
-    /// Id of its node (`node_id`). Default: a new one at each start.
+    /// Id of its node (`node_id`). Default: the one in the file `node-id` of `data_dir`, else a new
+    /// one.
     pub node_id: NodeId,
     /// Its datacenter (`datacenter`). Default `dc1`.
     pub datacenter: Datacenter,
@@ -92,13 +100,17 @@ pub struct Identity {
     pub development: bool,
     /// Address of the servers' protocol for peers (`advertise_addr` and `ports.server`).
     pub server_address: SocketAddr,
-    /// Address for gossip within the datacenter.
+    /// Address for gossip within the datacenter (`advertise_addr` and `ports.serf_lan`).
     pub serf_lan: SocketAddr,
-    /// Address for gossip between datacenters; `None` if it is off.
+    /// Address for gossip between datacenters (`advertise_addr_wan` and `ports.serf_wan`); `None`
+    /// if it is off.
     pub serf_wan: Option<SocketAddr>,
     /// Addresses that clients of HTTP and DNS use (`client_addr`).
     pub client: Vec<IpAddr>,
-    /// Directory for what must survive (`data_dir`); not used yet.
+    /// The address that agents of other datacenters use (`advertise_addr_wan`). Default: the one
+    /// that those of its own use.
+    pub wan_address: IpAddr,
+    /// Directory for what must survive (`data_dir`).
     pub data_dir: Option<PathBuf>,
 }
 

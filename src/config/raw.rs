@@ -15,8 +15,10 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::definitions::{DefinedCheck, DefinedService, Several};
+use super::gossip_keys::{Address, Cidr, RawGossip, ReconnectTimeout, RetryInterval, Targets};
 use super::telemetry::RawTelemetry;
 use super::{interfaces, template};
+use crate::gossip::keyring::Key;
 use crate::http::duration;
 use crate::types::{Datacenter, Meta, NodeId, NodeName};
 
@@ -25,9 +27,10 @@ use crate::types::{Datacenter, Meta, NodeId, NodeName};
 #[serde(default)]
 pub(super) struct Raw {
     pub(super) addresses: RawAddresses,
-    pub(super) advertise_addr: Parsed<IpAddr>,
+    pub(super) advertise_addr: Address,
+    pub(super) advertise_addr_wan: Address,
     pub(super) alt_domain: Parsed<Domain>,
-    pub(super) bind_addr: Parsed<IpAddr>,
+    pub(super) bind_addr: Address,
     pub(super) bootstrap: Option<bool>,
     /// One server is all there is so far.
     pub(super) bootstrap_expect: Option<Bounded<0, 1>>,
@@ -40,10 +43,16 @@ pub(super) struct Raw {
     pub(super) data_dir: Option<String>,
     pub(super) datacenter: Parsed<Datacenter>,
     pub(super) default_query_time: Option<Span>,
+    pub(super) disable_keyring_file: Option<bool>,
     pub(super) dns_config: RawDns,
     pub(super) domain: Parsed<Domain>,
     pub(super) enable_local_script_checks: Option<bool>,
     pub(super) enable_script_checks: Option<bool>,
+    pub(super) encrypt: Parsed<Key>,
+    pub(super) encrypt_verify_incoming: Option<bool>,
+    pub(super) encrypt_verify_outgoing: Option<bool>,
+    pub(super) gossip_lan: RawGossip,
+    pub(super) gossip_wan: RawGossip,
     pub(super) leave_on_terminate: Option<bool>,
     pub(super) limits: RawLimits,
     pub(super) log_json: Option<bool>,
@@ -54,11 +63,26 @@ pub(super) struct Raw {
     pub(super) node_name: Parsed<NodeName>,
     pub(super) pid_file: Option<String>,
     pub(super) ports: RawPorts,
+    pub(super) reconnect_timeout: Option<ReconnectTimeout>,
+    pub(super) reconnect_timeout_wan: Option<ReconnectTimeout>,
+    pub(super) rejoin_after_leave: Option<bool>,
+    pub(super) retry_interval: Option<RetryInterval>,
+    pub(super) retry_interval_wan: Option<RetryInterval>,
+    pub(super) retry_join: Option<Vec<Targets>>,
+    pub(super) retry_join_wan: Option<Vec<Targets>>,
+    pub(super) retry_max: Option<Attempts>,
+    pub(super) retry_max_wan: Option<Attempts>,
+    pub(super) serf_lan: Address,
+    pub(super) serf_lan_allowed_cidrs: Option<Vec<Cidr>>,
+    pub(super) serf_wan: Address,
+    pub(super) serf_wan_allowed_cidrs: Option<Vec<Cidr>>,
     pub(super) server: Option<bool>,
     /// Services, as are `services`.
     pub(super) service: Several<DefinedService>,
     pub(super) services: Several<DefinedService>,
     pub(super) skip_leave_on_interrupt: Option<bool>,
+    pub(super) start_join: Option<Vec<Targets>>,
+    pub(super) start_join_wan: Option<Vec<Targets>>,
     pub(super) telemetry: RawTelemetry,
     pub(super) ui: Option<bool>,
     /// herald's own: directory of static zones.
@@ -79,7 +103,8 @@ pub(super) struct RawAddresses {
 pub(super) struct RawPorts {
     pub(super) dns: Option<Port>,
     pub(super) http: Option<Port>,
-    pub(super) serf_lan: Option<Port>,
+    /// Gossip within the datacenter cannot be off.
+    pub(super) serf_lan: Option<Bounded<0, 65_535>>,
     pub(super) serf_wan: Option<Port>,
     pub(super) server: Option<Port>,
 }
@@ -133,6 +158,9 @@ pub(super) type Seconds = Bounded<0, 2_147_483_647>;
 
 /// A port: -1 is off, 0 lets the system choose.
 pub(super) type Port = Bounded<-1, 65_535>;
+
+/// Attempts to join; 0 is no bound.
+pub(super) type Attempts = Bounded<0, 4_294_967_295>;
 
 /// A whole number between two bounds, both allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,7 +327,7 @@ fn read_ip(text: &str) -> Result<IpAddr, String> {
 }
 
 /// `text` with the addresses that its templates choose on this machine.
-fn expand(text: &str) -> Result<Cow<'_, str>, String> {
+pub(super) fn expand(text: &str) -> Result<Cow<'_, str>, String> {
     if text.contains("{{") {
         let expanded = template::expand(text, &interfaces::all())?;
         return Ok(Cow::Owned(expanded.trim().to_owned()));

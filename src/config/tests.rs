@@ -536,6 +536,7 @@ fn text_that_is_not_json_is_refused_with_its_line() {
 
 mod definitions;
 mod hcl;
+mod membership;
 
 mod arbitrary {
     use proptest::prelude::*;

@@ -76,6 +76,15 @@ impl Node {
         }
     }
 
+    /// A value by itself, as if a file had said so.
+    pub(super) fn alone(source: &str, value: Value) -> Self {
+        let place = Place {
+            source: source.into(),
+            line: None,
+        };
+        Self { place, value }
+    }
+
     /// `value` below the dotted `path`, as if a file had said so.
     pub(super) fn at(source: &str, path: &str, value: Value) -> Self {
         let mut keys = path.rsplit('.');

@@ -1,7 +1,8 @@
 //! The one door to shared state: takes each read and write to where it can be served.
 //!
-//! Today that is always this server's own catalog; the leader, other servers and other datacenters
-//! come behind the same calls.
+//! On a server that is today always its own catalog; the leader, other servers and other
+//! datacenters come behind the same calls. A client agent has no catalog to serve and knows no
+//! server to ask: every read and write fails at once and says so.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,11 +10,14 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::catalog::{Command, Operation, Outcome, Reader, Refusal, State, WatchKey};
+use crate::catalog::{Command, Operation, Outcome, Reader, Refusal, State, WatchKey, open_client};
 use crate::clock;
 use crate::raft::Proposer;
 use crate::types::{Datacenter, Index, RequestContext};
 
+mod locations;
+
+pub use self::locations::LOCATIONS_PERIOD;
 pub use crate::raft::ProposeError;
 
 /// Bounds of reads.
@@ -35,7 +39,16 @@ pub enum ReadError {
     /// The datacenter is not known.
     #[error("No path to datacenter")]
     NoPathToDatacenter,
+    /// A client agent knows no server.
+    #[error(transparent)]
+    NoServers(#[from] NoServers),
 }
+
+/// This is a client agent, which knows no server to ask. Nothing was changed, and the same may
+/// succeed once there is one. The text is one that clients know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("No known Consul servers")]
+pub struct NoServers;
 
 /// Why a write failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +56,9 @@ pub enum WriteError {
     /// The datacenter is not known. Nothing changed.
     #[error("No path to datacenter")]
     NoPathToDatacenter,
+    /// A client agent knows no server. Nothing changed.
+    #[error(transparent)]
+    NoServers(#[from] NoServers),
     /// The catalog refused it. Nothing changed; the same write fails again.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -69,16 +85,28 @@ pub struct Answer {
 pub struct Directory {
     config: Arc<Config>,
     reader: Reader,
-    proposer: Proposer,
+    /// Where writes are ordered; `None` on a client agent.
+    proposer: Option<Proposer>,
+    waiting: Arc<locations::Waiting>,
 }
 
 impl Directory {
     /// Opens the door to this server's own catalog.
     pub fn new(config: Config, reader: Reader, proposer: Proposer) -> Self {
+        Self::open(config, reader, Some(proposer))
+    }
+
+    /// The door of a client agent, behind which there is nobody yet.
+    pub fn client(config: Config) -> Self {
+        Self::open(config, open_client(), None)
+    }
+
+    fn open(config: Config, reader: Reader, proposer: Option<Proposer>) -> Self {
         Self {
             config: Arc::new(config),
             reader,
             proposer,
+            waiting: Arc::default(),
         }
     }
 
@@ -88,21 +116,33 @@ impl Directory {
     }
 
     /// Names of all known datacenters.
-    pub fn datacenters(&self) -> Vec<Datacenter> {
-        vec![self.config.datacenter.clone()]
+    ///
+    /// # Errors
+    /// A client agent knows no server.
+    pub fn datacenters(&self) -> Result<Vec<Datacenter>, NoServers> {
+        self.proposer()?;
+        Ok(vec![self.config.datacenter.clone()])
     }
 
     /// The leader's address; `None` while there is none.
-    pub fn leader(&self) -> Option<SocketAddr> {
-        Some(self.config.address)
+    ///
+    /// # Errors
+    /// A client agent knows no server.
+    pub fn leader(&self) -> Result<Option<SocketAddr>, NoServers> {
+        self.proposer()?;
+        Ok(Some(self.config.address))
     }
 
     /// Addresses of all servers.
-    pub fn peers(&self) -> Vec<SocketAddr> {
-        vec![self.config.address]
+    ///
+    /// # Errors
+    /// A client agent knows no server.
+    pub fn peers(&self) -> Result<Vec<SocketAddr>, NoServers> {
+        self.proposer()?;
+        Ok(vec![self.config.address])
     }
 
-    /// The catalog of this server, for reads that are local by nature.
+    /// The catalog of this server, for reads that are local by nature; empty on a client agent.
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
@@ -119,6 +159,7 @@ impl Directory {
     ) -> Result<Answer, ReadError> {
         self.check_datacenter(context)
             .ok_or(ReadError::NoPathToDatacenter)?;
+        self.proposer()?;
         let deadline = clock::now() + self.wait(context);
         loop {
             // The watcher is made before the state is read, so that no change falls between.
@@ -154,14 +195,20 @@ impl Directory {
     ) -> Result<Index, WriteError> {
         self.check_datacenter(context)
             .ok_or(WriteError::NoPathToDatacenter)?;
+        let proposer = self.proposer()?;
         let command = Command {
             request: rand::rng().random(),
             operations,
         };
-        match self.proposer.propose(context, command).await? {
+        match proposer.propose(context, command).await? {
             Outcome::Applied { index } => Ok(index),
             Outcome::Refused(refusal) => Err(refusal.into()),
         }
+    }
+
+    /// Where writes are ordered.
+    fn proposer(&self) -> Result<&Proposer, NoServers> {
+        self.proposer.as_ref().ok_or(NoServers)
     }
 
     fn check_datacenter(&self, context: &RequestContext) -> Option<()> {

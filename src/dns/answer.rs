@@ -320,6 +320,7 @@ impl Exchange<'_> {
                 truncated: false,
                 error: None,
             },
+            Staleness::NotReady if subject.needs_catalog() => Verdict::failed(Code::NotReady),
             Staleness::AskLeader if !is_static => return Reply::Slow,
             Staleness::Unusable(verdict) if !is_static => verdict,
             staleness => {
@@ -364,6 +365,7 @@ impl Exchange<'_> {
 
     fn answer_reverse(&self, tools: &mut Tools, buffer: &mut [u8], zone: &Zone) -> Reply {
         let (verdict, age) = match self.staleness() {
+            Staleness::NotReady => (Some(Verdict::failed(Code::NotReady)), Duration::ZERO),
             Staleness::AskLeader => return Reply::Slow,
             Staleness::Unusable(verdict) => (Some(verdict), Duration::ZERO),
             Staleness::Usable(age) => (None, age),
@@ -444,7 +446,7 @@ impl Exchange<'_> {
 
     fn staleness(&self) -> Staleness {
         if !self.freshness.is_loaded() {
-            return Staleness::Unusable(Verdict::failed(Code::NotReady));
+            return Staleness::NotReady;
         }
         if self.freshness.leads() {
             return Staleness::Usable(Duration::ZERO);
@@ -464,6 +466,8 @@ impl Exchange<'_> {
 
 /// Whether this server's memory may be answered from.
 enum Staleness {
+    /// There is nothing in it yet.
+    NotReady,
     /// It may; it is this old.
     Usable(Duration),
     /// The leader is to be asked first, off the hot path.

@@ -88,6 +88,19 @@ impl Subject {
     }
 }
 
+impl Subject {
+    /// Whether what is answered comes from the catalog. The zone itself does not: its SOA is always
+    /// known.
+    pub(super) fn needs_catalog(&self) -> bool {
+        match self {
+            Self::NameServer | Self::Node { .. } | Self::Service { .. } => true,
+            Self::Apex | Self::Empty | Self::Missing | Self::Unreachable | Self::Address(_) => {
+                false
+            }
+        }
+    }
+}
+
 /// Why a name has no form, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {

@@ -4,7 +4,8 @@
 //! `resolve` ties that to the fields of one kind of row (`field`), so that an unknown selector, an
 //! operator that its type does not have, or a value of the wrong form is an error before any row is
 //! looked at. `evaluate` then asks each row (`row`) for borrowed values and allocates nothing. What
-//! a filter is applied to, and what an error is answered with, is the business of others.
+//! a filter is applied to, and what an error is answered with, is the business of others. The regular
+//! expressions of filters (`pattern`) serve others too.
 //!
 //! ```text
 //! expression = all { "or" all }            selector op value:  ==  !=  matches  contains
@@ -24,6 +25,7 @@ mod evaluate;
 mod field;
 mod lexer;
 mod parser;
+mod pattern;
 mod resolve;
 mod row;
 mod syntax;
@@ -35,6 +37,7 @@ use self::evaluate::Test;
 use self::lexer::SyntaxError;
 
 pub use self::field::{CheckField, Field, NodeField, RowKind, ServiceField};
+pub use self::pattern::{Pattern, PatternError};
 pub use self::row::{
     CatalogRow, CheckRow, HealthRow, NodeRow, Row, ServiceRow, Short, Value, check_row,
 };

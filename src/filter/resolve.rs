@@ -2,12 +2,13 @@
 
 use std::num::IntErrorKind;
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::evaluate::{Comparison, Condition, Test};
 use super::field::{Kind, RowKind, Selected};
+use super::pattern::compile;
 use super::syntax::{self, Expression, Operator};
-use super::{EXPRESSION_OCTETS_MAX, EXPRESSIONS_MAX, FilterError};
+use super::{EXPRESSIONS_MAX, FilterError};
 
 /// Checks each condition against the field that it selects.
 ///
@@ -92,53 +93,11 @@ impl Resolver {
         if self.expressions > EXPRESSIONS_MAX {
             return Err(FilterError::Expressions);
         }
-        let compiled = RegexBuilder::new(&with_literals(expression))
-            .size_limit(EXPRESSION_OCTETS_MAX)
-            .dfa_size_limit(EXPRESSION_OCTETS_MAX)
-            .build();
-        compiled.map_err(|error| FilterError::Expression {
+        let compiled = compile(expression);
+        compiled.map_err(|reason| FilterError::Expression {
             expression: expression.to_owned(),
-            reason: complaint(&error),
+            reason,
         })
-    }
-}
-
-/// RE2 takes what stands between `\Q` and `\E`, or the end, as it is written; programs in Go quote
-/// literals so. The same with each of its signs escaped.
-fn with_literals(expression: &str) -> String {
-    let mut written = String::with_capacity(expression.len());
-    let mut rest = expression;
-    while let Some(place) = rest.find('\\') {
-        let (before, from) = rest.split_at(place);
-        written.push_str(before);
-        if let Some(quoted) = from.strip_prefix("\\Q") {
-            let (literal, after) = quoted.split_once("\\E").unwrap_or((quoted, ""));
-            written.push_str(&regex::escape(literal));
-            rest = after;
-        } else {
-            // The sign behind a backslash is not looked at: it may be another one.
-            let end = from.chars().take(2).map(char::len_utf8).sum();
-            let (pair, after) = from.split_at(end);
-            written.push_str(pair);
-            rest = after;
-        }
-    }
-    written + rest
-}
-
-/// What is wrong with a regular expression, in one line.
-fn complaint(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(limit) => {
-            format!("compiled it takes more than {limit} octets")
-        }
-        error => {
-            // The text draws the place; its last line says what is wrong.
-            let text = error.to_string();
-            let line = text.lines().last().unwrap_or_default();
-            let reason = line.strip_prefix("error: ").unwrap_or(line);
-            format!("error parsing regexp: {reason}")
-        }
     }
 }
 
@@ -177,23 +136,5 @@ fn switch(text: &str) -> Result<bool, String> {
         _ => Err(format!(
             "strconv.ParseBool: parsing {text:?}: invalid syntax"
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quoted_literals_are_escaped() {
-        for (expression, written) in [
-            (r"^\Qa.b\E+$", r"^a\.b+$"),
-            (r"\Q[", r"\["),
-            (r"\\Q.", r"\\Q."),
-            (r"\d\Q\E\w", r"\d\w"),
-            ("ä\\", "ä\\"),
-        ] {
-            assert_eq!(with_literals(expression), written);
-        }
     }
 }

@@ -16,10 +16,11 @@ use crate::filter::{CheckRow, Filter, FilterError, RowKind, ServiceRow};
 use crate::local::{
     MaintenanceError, Mechanism, RegisterError, Report, ReportError, UnknownCheck, UnknownService,
 };
-use crate::types::{RequestContext, Status};
+use crate::types::{Coordinate, RequestContext, Status};
 
 use super::agent_body::{CheckBody, ServiceBody, UpdateBody};
 use super::agent_shape::{AgentCheck, AgentMember, AgentService};
+use super::coordinate::CoordinateShape;
 use super::error::ApiError;
 use super::extract::{ApiJson, Tail};
 use super::json::{self, Json};
@@ -27,22 +28,16 @@ use super::query::{Query, cut, parse_bool};
 use super::routes::Routes;
 use super::select::filter_of;
 use super::shape::Pairs;
-use super::{Blocked, Shared, agent_about, agent_health, agent_metrics, agent_monitor, reply};
+use super::{
+    Blocked, Shared, agent_about, agent_health, agent_members, agent_metrics, agent_monitor, reply,
+};
 
 const CONTENT_HASH: HeaderName = HeaderName::from_static("x-consul-contenthash");
-/// Where the coordinate of a node without measurements stands.
-const ORIGIN: Coordinate = Coordinate {
-    vec: [0.0; 8],
-    error: 1.5,
-    adjustment: 0.0,
-    height: 1e-5,
-};
 
 /// Adds the paths of this group.
 pub(crate) fn routes(routes: Routes) -> Routes {
     let routes = routes
         .read("/v1/agent/self", itself)
-        .read("/v1/agent/members", members)
         .read("/v1/agent/services", services)
         .read("/v1/agent/checks", checks)
         .read_below("/v1/agent/service/", service)
@@ -58,16 +53,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .write_below("/v1/agent/check/fail/", fail)
         .write_below("/v1/agent/check/update/", update);
     let routes = agent_about::routes(agent_health::routes(routes));
+    let routes = agent_members::routes(routes);
     agent_monitor::routes(agent_metrics::routes(routes))
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Coordinate {
-    vec: [f64; 8],
-    error: f64,
-    adjustment: f64,
-    height: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,7 +62,7 @@ struct Coordinate {
 struct Itself<'a> {
     config: ItselfConfig<'a>,
     debug_config: &'a serde_json::Value,
-    coord: Coordinate,
+    coord: CoordinateShape,
     member: Option<AgentMember<'a>>,
     stats: BTreeMap<String, BTreeMap<String, String>>,
     meta: Pairs<'a>,
@@ -102,6 +89,8 @@ async fn itself(State(api): State<Shared>) -> Response {
         .find(|member| member.name == description.node.as_str());
     let node = api.local.node();
     let configuration = api.control.configuration();
+    let pools = api.membership.as_ref();
+    let coordinate = pools.map_or(Coordinate::START, |pools| pools.lan.coordinate());
     let mut stats = api.control.statistics();
     let own_stats = stats.entry("agent".to_owned()).or_default();
     for (name, count) in counts(&api) {
@@ -117,7 +106,7 @@ async fn itself(State(api): State<Shared>) -> Response {
             version: &description.version,
         },
         debug_config: &configuration,
-        coord: ORIGIN,
+        coord: (&coordinate).into(),
         member: own.map(AgentMember::new),
         stats,
         meta: Pairs(&node.meta),
@@ -136,13 +125,6 @@ fn counts(api: &Shared) -> [(&'static str, usize); 4] {
         ("checks", state.checks().count()),
         ("services", state.services().count()),
     ]
-}
-
-/// `GET /v1/agent/members[?wan=1]`: the members that gossip knows.
-async fn members(State(api): State<Shared>, query: Query) -> Response {
-    let members = api.control.members(query.get_filled("wan").is_some());
-    let shown: Vec<_> = members.iter().map(AgentMember::new).collect();
-    Json(shown).into_response()
 }
 
 /// `GET /v1/agent/services[?filter=]`: services registered at this agent, by id.

@@ -139,7 +139,7 @@ impl<'a> AgentCheck<'a> {
     }
 }
 
-/// A member of a gossip pool. The protocol versions are those of the reference.
+/// A member of a gossip pool.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct AgentMember<'a> {
@@ -159,18 +159,26 @@ pub(crate) struct AgentMember<'a> {
 impl<'a> AgentMember<'a> {
     /// Shows `member`.
     pub(crate) fn new(member: &'a Member) -> Self {
+        let [
+            protocol_min,
+            protocol_max,
+            protocol_cur,
+            delegate_min,
+            delegate_max,
+            delegate_cur,
+        ] = member.versions;
         Self {
             name: &member.name,
             addr: member.address.to_string(),
             port: member.port,
             tags: &member.tags,
             status: member.status as u8,
-            protocol_min: 1,
-            protocol_max: 5,
-            protocol_cur: 2,
-            delegate_min: 2,
-            delegate_max: 5,
-            delegate_cur: 4,
+            protocol_min,
+            protocol_max,
+            protocol_cur,
+            delegate_min,
+            delegate_max,
+            delegate_cur,
         }
     }
 }

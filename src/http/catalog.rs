@@ -65,9 +65,12 @@ async fn deregister(
 }
 
 /// `GET /v1/catalog/datacenters`: their names; no index, answers without a leader.
-async fn datacenters(State(api): State<Shared>) -> Json<Vec<String>> {
-    let names = api.directory.datacenters();
-    Json(names.iter().map(ToString::to_string).collect())
+///
+/// # Errors
+/// 500: a client agent knows no server.
+async fn datacenters(State(api): State<Shared>) -> Result<Json<Vec<String>>, ApiError> {
+    let names = api.directory.datacenters()?;
+    Ok(Json(names.iter().map(ToString::to_string).collect()))
 }
 
 /// `GET /v1/catalog/nodes`: all nodes; blocks.
@@ -78,7 +81,10 @@ async fn nodes(
 ) -> Result<Response, ApiError> {
     let selection = Selection::of(&query, RowKind::Node)?;
     let answer = api.read(&context, &WatchKey::Nodes).await?;
-    let datacenter = api.directory.datacenter().clone();
+    let (datacenter, own) = (
+        api.directory.datacenter().clone(),
+        api.local.node_name().clone(),
+    );
     reply::build(&api, answer, &context, Size::Large, move |state| {
         let rows = || {
             let nodes = state
@@ -88,6 +94,7 @@ async fn nodes(
                     let (node, datacenter) = (&*entry.node, &datacenter);
                     selection.takes_row(&NodeRow { node, datacenter })
                 });
+            let nodes = selection.in_order(state, &own, nodes, |entry| entry);
             nodes.map(|entry| NodeShape::new(entry, &datacenter))
         };
         json::to_vec(&Sequence(rows))
@@ -154,10 +161,13 @@ async fn service(
     let key = WatchKey::ServiceInstances(name.clone());
     let answer = api.read_selected(&context, &key, &selection).await?;
     let size = selection.weigh(Size::of_service(&answer.state, &name));
-    let datacenter = api.directory.datacenter().clone();
+    let (datacenter, own) = (
+        api.directory.datacenter().clone(),
+        api.local.node_name().clone(),
+    );
     let response = reply::build(&api, answer, &context, size, move |state| {
         let rows = || {
-            instances_of(state, &name)
+            let rows = instances_of(state, &name)
                 .filter(|(node, instance)| selection.takes_instance(&node.node, instance))
                 .filter(|(entry, instance)| {
                     let (node, datacenter) = (&*entry.node, &datacenter);
@@ -165,8 +175,9 @@ async fn service(
                         node: NodeRow { node, datacenter },
                         service: ServiceRow(&instance.service),
                     })
-                })
-                .map(|(node, instance)| RowShape::new(node, instance, &datacenter))
+                });
+            let rows = selection.in_order(state, &own, rows, |(node, _)| node);
+            rows.map(|(node, instance)| RowShape::new(node, instance, &datacenter))
         };
         json::to_vec(&Sequence(rows))
     });

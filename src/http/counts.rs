@@ -199,7 +199,9 @@ fn group(path: &str) -> &'static str {
     match (version, name) {
         ("v1", "agent") => "agent",
         ("v1", "catalog") => "catalog",
+        ("v1", "event") => "event",
         ("v1", "health") => "health",
+        ("v1", "operator") => "operator",
         ("v1", "status") => "status",
         ("ui", _) => "ui",
         _ => "other",

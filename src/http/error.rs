@@ -8,7 +8,7 @@ use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 
 use crate::catalog::Refusal;
-use crate::directory::{ProposeError, ReadError, WriteError};
+use crate::directory::{NoServers, ProposeError, ReadError, WriteError};
 
 use super::reply;
 
@@ -88,6 +88,16 @@ impl ApiError {
     }
 }
 
+/// Several errors in one text, in the form that Go programs give them.
+pub(crate) fn several(errors: &[String]) -> String {
+    let head = match errors.len() {
+        1 => "1 error occurred:".to_owned(),
+        count => format!("{count} errors occurred:"),
+    };
+    let lines = errors.iter().map(|error| format!("\n\t* {error}"));
+    std::iter::once(head).chain(lines).collect::<String>() + "\n\n"
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = match self.text {
@@ -115,7 +125,14 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::NoPathToDatacenter => Self::bad_request(error.to_string()).indexed(),
+            ReadError::NoServers(error) => Self::from(error).indexed(),
         }
+    }
+}
+
+impl From<NoServers> for ApiError {
+    fn from(error: NoServers) -> Self {
+        Self::internal(error.to_string()).retry()
     }
 }
 
@@ -124,6 +141,7 @@ impl From<WriteError> for ApiError {
         let text = error.to_string();
         match error {
             WriteError::NoPathToDatacenter => Self::bad_request(text),
+            WriteError::NoServers(error) => error.into(),
             WriteError::Refused(refusal) => refusal.into(),
             WriteError::Propose(ProposeError::NoLeader) => Self::internal(text).retry(),
             WriteError::Propose(ProposeError::Deadline { .. }) => Self::internal(text),
@@ -171,6 +189,17 @@ mod tests {
             status_of(WriteError::Propose(ProposeError::Deadline { limit })),
             (500, false)
         );
+    }
+
+    #[test]
+    fn a_client_agent_without_servers_says_so_in_the_words_that_clients_know() {
+        let error = ApiError::from(ReadError::NoServers(NoServers));
+        assert_eq!(error.text(), "No known Consul servers");
+        let response = error.into_response();
+        assert_eq!(response.status().as_u16(), 500);
+        let index = response.headers().get("X-Consul-Index");
+        assert_eq!(index.unwrap(), "1");
+        assert_eq!(status_of(WriteError::NoServers(NoServers)), (500, true));
     }
 
     #[test]

@@ -43,6 +43,10 @@ pub(crate) trait ApiBody: Sized {
 #[derive(Debug)]
 pub(crate) struct ApiJson<T>(pub(crate) T);
 
+/// A request body as it is, within the bounds of bodies.
+#[derive(Debug)]
+pub(crate) struct Octets(pub(crate) Vec<u8>);
+
 impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
@@ -91,6 +95,14 @@ impl<T: ApiBody> FromRequest<Shared> for ApiJson<T> {
     async fn from_request(request: Request, api: &Shared) -> Result<Self, ApiError> {
         let octets = body::read(request.into_body(), api.bounds, &api.bodies, &api.counts).await?;
         decode_body(&octets).map(Self)
+    }
+}
+
+impl FromRequest<Shared> for Octets {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, api: &Shared) -> Result<Self, ApiError> {
+        let octets = body::read(request.into_body(), api.bounds, &api.bodies, &api.counts).await?;
+        Ok(Self(octets))
     }
 }
 

@@ -163,6 +163,30 @@ impl Fields {
         }
     }
 
+    /// Any number.
+    ///
+    /// # Errors
+    /// Another kind of value.
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<f64>, FieldError> {
+        let value = self.take(name);
+        value.map(|value| self.as_number(name, &value)).transpose()
+    }
+
+    /// A list of numbers.
+    ///
+    /// # Errors
+    /// Another kind of value, in the list or instead of it.
+    pub(crate) fn numbers(&mut self, name: &str) -> Result<Option<Vec<f64>>, FieldError> {
+        let Some(values) = self.list(name)? else {
+            return Ok(None);
+        };
+        let numbers = values.iter().enumerate();
+        numbers
+            .map(|(position, value)| self.as_number(&format!("{name}[{position}]"), value))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
     /// A TCP or UDP port: 0 (none) to 65,535.
     ///
     /// # Errors
@@ -385,6 +409,15 @@ impl Fields {
             None => Ok(None),
             Some(Value::Object(pairs)) => Ok(Some(pairs)),
             Some(other) => Err(self.kind(name, "an object", &other)),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a float is what is asked for")]
+    fn as_number(&self, name: &str, value: &Value) -> Result<f64, FieldError> {
+        match value {
+            Value::Integer(number) => Ok(*number as f64),
+            Value::Float(number) => Ok(*number),
+            other => Err(self.kind(name, "a number", other)),
         }
     }
 

@@ -66,10 +66,13 @@ async fn service(
     let key = WatchKey::ServiceHealth(name.clone());
     let answer = api.read(&context, &key).await?;
     let size = selection.weigh(Size::of_service(&answer.state, &name));
-    let datacenter = api.directory.datacenter().clone();
+    let (datacenter, own) = (
+        api.directory.datacenter().clone(),
+        api.local.node_name().clone(),
+    );
     let response = reply::build(&api, answer, &context, size, move |state| {
         let rows = || {
-            instances_of(state, &name)
+            let rows = instances_of(state, &name)
                 .filter(|(node, instance)| selection.takes_healthy(node, instance))
                 .filter(|(node, instance)| {
                     let datacenter = &datacenter;
@@ -78,8 +81,9 @@ async fn service(
                         instance,
                         datacenter,
                     })
-                })
-                .map(|(node, instance)| HealthShape::new(node, instance, &datacenter))
+                });
+            let rows = selection.in_order(state, &own, rows, |(node, _)| node);
+            rows.map(|(node, instance)| HealthShape::new(node, instance, &datacenter))
         };
         super::json::to_vec(&Sequence(rows))
     });
@@ -132,16 +136,18 @@ async fn checks(
     let key = WatchKey::ServiceChecks(name.clone());
     let answer = api.read_selected(&context, &key, &selection).await?;
     let size = selection.weigh(Size::of_service(&answer.state, &name));
+    let own = api.local.node_name().clone();
     reply::build(&api, answer, &context, size, move |state| {
         let rows = || {
-            instances_of(state, &name)
+            let rows = instances_of(state, &name)
                 .filter(|(node, _)| selection.takes_node(&node.node))
                 .flat_map(|(node, instance)| {
                     let checks = instance.checks.iter();
                     checks.map(move |entry| (node, entry, Some(&**instance)))
                 })
-                .filter(|(node, entry, owner)| takes_check(&selection, node, entry, *owner))
-                .map(|(node, entry, owner)| CheckShape::new(node, entry, owner))
+                .filter(|(node, entry, owner)| takes_check(&selection, node, entry, *owner));
+            let rows = selection.in_order(state, &own, rows, |(node, _, _)| node);
+            rows.map(|(node, entry, owner)| CheckShape::new(node, entry, owner))
         };
         super::json::to_vec(&Sequence(rows))
     })
@@ -168,6 +174,7 @@ async fn state(
     let Ok(status) = status else {
         return Ok(reply::none(&answer, &context));
     };
+    let own = api.local.node_name().clone();
     reply::build(
         &api,
         answer,
@@ -175,12 +182,13 @@ async fn state(
         Size::Large,
         move |state: &catalog::State| {
             let rows = || {
-                state
+                let rows = state
                     .checks_in(status)
                     .filter(|(node, _, _)| selection.takes_node(&node.node))
                     .map(|(node, entry, owner)| (node, entry, owner.map(|owner| &**owner)))
-                    .filter(|(node, entry, owner)| takes_check(&selection, node, entry, *owner))
-                    .map(|(node, entry, owner)| CheckShape::new(node, entry, owner))
+                    .filter(|(node, entry, owner)| takes_check(&selection, node, entry, *owner));
+                let rows = selection.in_order(state, &own, rows, |(node, _, _)| node);
+                rows.map(|(node, entry, owner)| CheckShape::new(node, entry, owner))
             };
             super::json::to_vec(&Sequence(rows))
         },

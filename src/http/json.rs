@@ -127,6 +127,19 @@ impl Formatter for Escaping {
         writer.write_all(rest.as_bytes())
     }
 
+    /// As the reference does it: `0` and `1.5`, and an exponent for what is very large or small only.
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        let size = value.abs();
+        if size == 0.0 || (1e-6..1e21).contains(&size) {
+            write!(writer, "{value}")
+        } else if size < 1.0 {
+            write!(writer, "{value:e}")
+        } else {
+            let text = format!("{value:e}");
+            write!(writer, "{}", text.replace('e', "e+"))
+        }
+    }
+
     fn write_char_escape<W: ?Sized + io::Write>(
         &mut self,
         writer: &mut W,
@@ -175,6 +188,21 @@ mod tests {
             written(&value),
             r#"{"\u003cb\u003e":"a\u0026b\u2028\u2029\"\\\n\u0001\u0008é"}"#
         );
+    }
+
+    #[test]
+    fn numbers_look_as_in_the_reference() {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.5, "1.5"),
+            (1e-5, "0.00001"),
+            (-2e-7, "-2e-7"),
+            (1e20, "100000000000000000000"),
+            (2.5e21, "2.5e+21"),
+            (f64::NAN, "null"),
+        ] {
+            assert_eq!(to_vec(&value).unwrap(), text.as_bytes());
+        }
     }
 
     #[test]

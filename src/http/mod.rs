@@ -20,6 +20,8 @@ use crate::clients::Clients;
 use crate::control::Control;
 use crate::directory::{Answer, Directory};
 use crate::dns::Explainer;
+use crate::events::Events;
+use crate::gossip::membership::Membership;
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
@@ -29,6 +31,7 @@ mod agent;
 mod agent_about;
 mod agent_body;
 mod agent_health;
+mod agent_members;
 mod agent_metrics;
 mod agent_monitor;
 mod agent_shape;
@@ -37,16 +40,19 @@ mod arbitrary;
 mod body;
 mod catalog;
 mod connection;
+mod coordinate;
 mod counts;
 mod decode;
 pub(crate) mod duration;
 mod error;
+mod event;
 mod explain;
 mod extract;
 mod fields;
 mod health;
 mod host;
 mod json;
+mod keyring;
 mod path;
 mod query;
 mod register;
@@ -140,6 +146,10 @@ pub struct Dependencies {
     pub control: Arc<dyn Control>,
     /// Explains the answers of this agent's DNS; `None` where that is off.
     pub explainer: Option<Explainer>,
+    /// The pools of this agent; `None` where the API stands without an agent that is in any.
+    pub membership: Option<Membership>,
+    /// Events for this agent.
+    pub events: Events,
 }
 
 /// Why the API does not start. Nothing is left listening.
@@ -192,6 +202,8 @@ pub async fn start(
         local: dependencies.local,
         control: dependencies.control,
         explainer: dependencies.explainer,
+        membership: dependencies.membership,
+        events: dependencies.events,
         counts: counts.clone(),
         metrics: metrics.clone(),
         prometheus_retention: config.prometheus_retention,
@@ -205,7 +217,9 @@ pub async fn start(
     });
     let groups = catalog::routes(Routes::default());
     let groups = health::routes(status::routes(groups));
+    let groups = coordinate::routes(groups);
     let groups = explain::routes(agent::routes(groups));
+    let groups = keyring::routes(event::routes(groups));
     let router = ui::routes(groups, config.ui).finish(api);
     let client_connections_max = Arc::new(AtomicUsize::new(config.client_connections_max));
     let clients = Clients::new(config.connections_max, Arc::clone(&client_connections_max));
@@ -226,6 +240,10 @@ pub(crate) struct Api {
     pub(crate) control: Arc<dyn Control>,
     /// Explains the answers of DNS.
     pub(crate) explainer: Option<Explainer>,
+    /// The pools of this agent.
+    pub(crate) membership: Option<Membership>,
+    /// Events for this agent.
+    pub(crate) events: Events,
     /// Figures.
     pub(crate) counts: Counts,
     /// All figures of the agent.

@@ -114,6 +114,12 @@ pub(crate) fn mark_cached(mut response: Response, cached: bool) -> Response {
     response
 }
 
+/// Takes out how consistent the answer is, which reads of some groups do not say.
+pub(crate) fn without_consistency(mut response: Response) -> Response {
+    response.headers_mut().remove(CONSISTENCY);
+    response
+}
+
 /// Adds the headers of a read: what it saw, and how fresh that was.
 fn mark(headers: &mut HeaderMap, answer: &Answer, context: &RequestContext) {
     // Clients take 0 for "no index" and would never block.
@@ -125,6 +131,11 @@ fn mark(headers: &mut HeaderMap, answer: &Answer, context: &RequestContext) {
         Consistency::Stale => "stale",
     };
     headers.insert(CONSISTENCY, HeaderValue::from_static(effective));
+}
+
+/// Adds the index alone, for answers that come from this agent's own memory.
+pub(crate) fn mark_index(headers: &mut HeaderMap, index: Index) {
+    headers.insert(INDEX, HeaderValue::from(index.0));
 }
 
 /// Adds the headers of a read that failed.

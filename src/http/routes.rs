@@ -76,6 +76,16 @@ impl Routes {
         self.add_below(prefix, put(handler), WRITE)
     }
 
+    /// Several methods at exactly `path`; `allow` lists them.
+    pub(crate) fn methods(
+        self,
+        path: &'static str,
+        methods: MethodRouter<Shared, Infallible>,
+        allow: &'static str,
+    ) -> Self {
+        self.add(path, methods, allow)
+    }
+
     /// The whole service.
     pub(crate) fn finish(self, api: Shared) -> Router {
         self.0

@@ -1,27 +1,30 @@
-//! Which rows a read shows: `tag`, `node-meta`, `passing`, `filter`.
+//! Which rows a read shows, and in which order: `tag`, `node-meta`, `passing`, `filter`, `near`.
 
 use std::sync::Arc;
 
 use crate::catalog::{Instance, NodeEntry, State};
 use crate::filter::{Filter, FilterError, Row, RowKind};
-use crate::types::{Consistency, Node, RequestContext, ServiceName, Status};
+use crate::types::{Consistency, Coordinate, Node, NodeName, RequestContext, ServiceName, Status};
 
 use super::error::ApiError;
 use super::query::{Query, cut};
 use super::reply::Size;
 
-/// Conditions that all must hold.
+/// What `near` calls the agent that is asked.
+const OWN_NODE: &str = "_agent";
+
+/// Conditions that all must hold, and the order of what they leave.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
     tags: Vec<String>,
     node_meta: Vec<(String, String)>,
     passing: bool,
     filter: Option<Filter>,
+    near: Option<String>,
 }
 
 impl Selection {
-    /// Reads the conditions of a query on rows of this kind. `near` only orders by distance, which
-    /// is not known yet: it is accepted and changes nothing.
+    /// Reads the conditions of a query on rows of this kind.
     ///
     /// # Errors
     /// 400: a bad `passing` or `filter`.
@@ -63,7 +66,48 @@ impl Selection {
             node_meta: query.all("node-meta").map(pair).collect(),
             passing: query.switch("passing")?,
             filter: None,
+            near: query.get_filled("near").map(str::to_owned),
         })
+    }
+
+    /// Orders `rows` by the estimated round-trip time between their nodes and the one that `near`
+    /// names, `own` for `_agent`. Rows of equal distance keep their order, and those of nodes that
+    /// nobody knows where they are come last. All keep their order where there is no such node, or
+    /// nobody knows where it is.
+    pub(crate) fn in_order<'a, T>(
+        &self,
+        state: &State,
+        own: &NodeName,
+        rows: impl Iterator<Item = T> + 'a,
+        node: impl Fn(&T) -> &NodeEntry,
+    ) -> Box<dyn Iterator<Item = T> + 'a>
+    where
+        T: 'a,
+    {
+        let Some(origin) = self.origin(state, own) else {
+            return Box::new(rows);
+        };
+        let measured = rows.map(|row| {
+            let location = node(&row).location.as_ref();
+            let distance = location.map(|found| origin.distance(&found.coordinate));
+            ((distance.is_none(), distance), row)
+        });
+        let mut measured: Vec<_> = measured.collect();
+        measured.sort_by_key(|(distance, _)| *distance);
+        Box::new(measured.into_iter().map(|(_, row)| row))
+    }
+
+    /// Where rows are measured from.
+    fn origin(&self, state: &State, own: &NodeName) -> Option<Coordinate> {
+        let near = self.near.as_deref()?;
+        let location = |name: &NodeName| {
+            let entry = state.node(name)?;
+            entry.location.as_ref().map(|found| found.coordinate)
+        };
+        if near == OWN_NODE {
+            return location(own);
+        }
+        location(&near.parse().ok()?)
     }
 
     /// Whether what is shown depends on the metadata of nodes. A filter does not count: the reads

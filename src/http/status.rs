@@ -1,4 +1,4 @@
-//! `/v1/status`: who leads, who takes part. Answers even without a leader.
+//! `/v1/status`: who leads, who takes part. A server answers even without a leader.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -18,9 +18,12 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 }
 
 /// `GET /v1/status/leader`: the leader's address, or an empty text.
+///
+/// # Errors
+/// 500: a client agent knows no server.
 async fn leader(State(api): State<Shared>, context: RequestContext) -> Result<Response, ApiError> {
     api.check_local(&context)?;
-    let leader = api.directory.leader();
+    let leader = api.directory.leader()?;
     let text = leader
         .map(|address| address.to_string())
         .unwrap_or_default();
@@ -28,9 +31,12 @@ async fn leader(State(api): State<Shared>, context: RequestContext) -> Result<Re
 }
 
 /// `GET /v1/status/peers`: the addresses of all servers.
+///
+/// # Errors
+/// 500: a client agent knows no server.
 async fn peers(State(api): State<Shared>, context: RequestContext) -> Result<Response, ApiError> {
     api.check_local(&context)?;
-    let peers = api.directory.peers();
+    let peers = api.directory.peers()?;
     let texts: Vec<_> = peers.iter().map(ToString::to_string).collect();
     Ok(Json(texts).into_response())
 }

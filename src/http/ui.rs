@@ -51,6 +51,9 @@ async fn to_page(method: Method) -> Response {
 }
 
 /// `GET /ui/`: services, nodes, members, the leader. `?name=` shows only names that contain it.
+///
+/// # Errors
+/// 500: a client agent has no catalog to show.
 async fn page(State(api): State<Shared>, query: Query) -> Result<Response, ApiError> {
     let page = Page {
         state: api.directory.reader().state(),
@@ -60,7 +63,7 @@ async fn page(State(api): State<Shared>, query: Query) -> Result<Response, ApiEr
             api.control.description().node,
             api.directory.datacenter()
         ),
-        leader: api.directory.leader().map(|address| address.to_string()),
+        leader: api.directory.leader()?.map(|address| address.to_string()),
         members: api.control.members(false),
     };
     let stops = |_| ApiError::internal("agent is stopping").retry();

@@ -1,8 +1,9 @@
 //! Brings the catalog in line with what this agent has registered.
 //!
 //! One task gathers what is pending while a write is under way and sends it as one command. Every
-//! so often it compares everything the catalog has for this node (anti-entropy). Failed writes are
-//! repeated with growing pauses; what is pending stays so until the catalog has it.
+//! so often it compares everything the catalog has for this node (anti-entropy). Failed rounds are
+//! repeated with growing pauses; what is pending stays so until the catalog has it. The log says
+//! once that rounds fail, and for which reason, and once that they do no more.
 
 mod compare;
 mod plan;
@@ -56,8 +57,25 @@ impl Counts {
     }
 }
 
+/// What the log says of failures: not the same thing again and again.
+#[derive(Debug, Default)]
+struct Told(Option<RoundError>);
+
+impl Told {
+    /// A round has failed. Whether that is to be told: it is the first time, or for another reason.
+    fn failure(&mut self, error: &RoundError) -> bool {
+        let before = self.0.replace(error.clone());
+        before.as_ref() != Some(error)
+    }
+
+    /// A round has succeeded. Whether that is to be told: those before have not.
+    fn success(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
 /// Why a round failed; what it was to tell is still pending.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum RoundError {
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -70,6 +88,7 @@ impl Sync {
     pub(super) async fn run(self) {
         let mut compare_at = clock::now();
         let mut pause = self.config.retry_min;
+        let mut told = Told::default();
         loop {
             tokio::select! {
                 () = self.shared.sync_wake.notified() => {}
@@ -77,6 +96,9 @@ impl Sync {
             }
             match self.round(compare_at).await {
                 Ok(compared) => {
+                    if told.success() {
+                        tracing::info!("the catalog is told again");
+                    }
                     if compared {
                         compare_at = clock::now() + jittered(self.config.interval);
                     }
@@ -84,9 +106,9 @@ impl Sync {
                 }
                 Err(error) => {
                     self.counts.failures.inc();
-                    tracing::warn!(
-                        "telling the catalog failed, next attempt in {pause:?}: {error}"
-                    );
+                    if told.failure(&error) {
+                        tracing::warn!("telling the catalog failed, will retry: {error}");
+                    }
                     tokio::time::sleep(jittered(pause)).await;
                     pause = (pause * 2).min(self.config.retry_max);
                     self.shared.sync_wake.notify_one();

@@ -62,7 +62,7 @@ async fn a_configuration_whose_zones_no_agent_could_serve_is_not_valid() {
     let zones = directory.0.join("zones");
     let configuration = |dns: u16| {
         let port = if dns == 0 { json!(-1) } else { json!(dns) };
-        let text = json!({"data_dir": "/nowhere", "bind_addr": "127.0.0.1", "node_name": "n",
+        let text = json!({"data_dir": directory.0, "bind_addr": "127.0.0.1", "node_name": "n",
             "ports": {"dns": port, "http": 0}, "zones_dir": zones});
         directory.write("agent.json", &text.to_string())
     };
@@ -91,7 +91,8 @@ async fn a_configuration_whose_zones_no_agent_could_serve_is_not_valid() {
         refused.err
     );
     // An agent says the same.
-    let arguments = ["agent", "-dev", "-config-file", file, "-dns-port=0"];
+    let ports = ["-dns-port=0", "-serf-lan-port=0", "-serf-wan-port=0"];
+    let arguments = [&["agent", "-dev", "-config-file", file][..], &ports].concat();
     let started = herald(&arguments).await;
     let reason = refused.err.split_once("zones_dir: ").unwrap().1;
     assert!(
@@ -145,7 +146,11 @@ async fn an_agent_that_cannot_start_says_why() {
         agent.dns().port().to_string(),
         agent.http_address().port().to_string(),
     );
-    let finished = herald(&["agent", "-dev", "-dns-port", &dns, "-http-port=0"]).await;
+    let start = async |arguments: &[&str]| {
+        let free = ["agent", "-dev", "-serf-lan-port=0", "-serf-wan-port=0"];
+        herald(&[&free[..], arguments].concat()).await
+    };
+    let finished = start(&["-dns-port", &dns, "-http-port=0"]).await;
     assert!(
         finished.code == 1 && finished.err.contains("127.0.0.1"),
         "{}",
@@ -156,20 +161,33 @@ async fn an_agent_that_cannot_start_says_why() {
         "{}",
         finished.err
     );
-    let finished = herald(&["agent", "-dev", "-dns-port=0", "-http-port", &http]).await;
+    let finished = start(&["-dns-port=0", "-http-port", &http]).await;
     assert!(
         finished.code == 1 && finished.err.contains(&http),
         "{}",
         finished.err
     );
+    for (flag, address) in [
+        ("-serf-lan-port", agent.lan()),
+        ("-serf-wan-port", agent.wan()),
+    ] {
+        let port = address.port().to_string();
+        let finished = start(&["-dns-port=0", "-http-port=0", flag, &port]).await;
+        let named = finished.err.contains(&address.to_string());
+        assert!(
+            finished.code == 1 && named && finished.err.contains("in use"),
+            "{}",
+            finished.err
+        );
+    }
     agent.stop().await;
 }
 
 /// An agent in a process of its own, whose banner has been read.
 pub(crate) struct Running {
-    child: Child,
+    pub(crate) child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    banner: Vec<String>,
+    pub(crate) banner: Vec<String>,
 }
 
 impl Running {
@@ -188,6 +206,7 @@ impl Running {
         // What a test gives comes last and wins.
         command
             .args(["-dns-port=0", "-http-port=0", "-node=n1"])
+            .args(["-serf-lan-port=0", "-serf-wan-port=0"])
             .args(arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -216,21 +235,21 @@ impl Running {
 
     /// Ports of HTTP and DNS, as the banner gives them.
     pub(crate) fn ports(&self) -> (u16, u16) {
-        let line = self
-            .banner
-            .iter()
-            .find(|line| line.contains("Client Addr"))
-            .unwrap();
-        let port = |name: &str| {
-            let (_, rest) = line.split_once(name).unwrap();
-            let end = rest.find([',', ')']).unwrap();
-            rest[..end].parse().unwrap()
-        };
-        (port("HTTP: "), port("DNS: "))
+        (self.port("HTTP"), self.port("DNS"))
+    }
+
+    /// The port that the banner gives for an interface or a pool.
+    pub(crate) fn port(&self, name: &str) -> u16 {
+        let name = format!("{name}: ");
+        let mut given = self.banner.iter().filter_map(|line| {
+            let (_, rest) = line.split_once(&name)?;
+            rest.get(..rest.find([',', ')'])?)?.parse().ok()
+        });
+        given.next().unwrap()
     }
 
     /// The answer to a question, as sorted texts.
-    async fn ask(&self, question: &str) -> Vec<String> {
+    pub(crate) async fn ask(&self, question: &str) -> Vec<String> {
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports().1));
         let question: Question = question.parse().unwrap();
         let answer = dns::ask(server, Transport::Udp, &question, LIMIT).await;
@@ -238,7 +257,7 @@ impl Running {
     }
 
     /// Reads until a line has all of `parts`.
-    async fn line_with(&mut self, parts: &[&str]) {
+    pub(crate) async fn line_with(&mut self, parts: &[&str]) {
         let mut seen = Vec::new();
         let read = async {
             while let Some(line) = self.lines.next_line().await.unwrap() {
@@ -255,9 +274,14 @@ impl Running {
 
     /// Sends a signal and returns the exit code, the time until then, and the lines since the
     /// start.
-    pub(crate) async fn end(mut self, name: &str) -> (i32, Duration, Vec<String>) {
-        let started = herald::clock::monotonic();
+    pub(crate) async fn end(self, name: &str) -> (i32, Duration, Vec<String>) {
         signal(self.child.id().unwrap(), name).await;
+        self.ended().await
+    }
+
+    /// Waits for its end, and returns the same.
+    pub(crate) async fn ended(mut self) -> (i32, Duration, Vec<String>) {
+        let started = herald::clock::monotonic();
         let status = tokio::time::timeout(LIMIT, self.child.wait()).await;
         let status = status.expect("the agent ends in time").unwrap();
         let elapsed = started.elapsed();
@@ -278,6 +302,8 @@ async fn the_banner_has_the_layout_that_operators_know() {
     let (http, dns) = agent.ports();
     let client =
         format!("       Client Addr: [127.0.0.1] (HTTP: {http}, HTTPS: -1, gRPC: -1, DNS: {dns})");
+    let (lan, wan) = (agent.port("LAN"), agent.port("WAN"));
+    let cluster = format!("      Cluster Addr: 127.0.0.1 (LAN: {lan}, WAN: {wan})");
     assert_eq!(
         lines[..11],
         [
@@ -288,7 +314,7 @@ async fn the_banner_has_the_layout_that_operators_know() {
             "        Datacenter: 'dc1' (Segment: '<all>')",
             "            Server: true (Bootstrap: false)",
             &client,
-            "      Cluster Addr: 127.0.0.1 (LAN: 8301, WAN: 8302)",
+            &cluster,
             "           Encrypt: Gossip: false, TLS-Outgoing: false, TLS-Incoming: false, \
              Auto-Encrypt-TLS: false",
             "",
@@ -338,7 +364,7 @@ async fn addresses_are_chosen_by_template_or_by_the_name_of_an_interface() {
 async fn pieces_of_configuration_stand_on_the_command_line() {
     let directory = Directory::new();
     let file = directory.write("c.conf", "datacenter = \"dc8\"");
-    let fragment = "ports { serf_lan = 8399 }";
+    let fragment = "ports { serf_wan = -1 }";
     let arguments = [
         "-dev",
         "-config-format=hcl",
@@ -348,7 +374,7 @@ async fn pieces_of_configuration_stand_on_the_command_line() {
     let agent = Running::start(program(), &[&arguments[..], &["-hcl", fragment]].concat()).await;
     let all = agent.banner.join("\n");
     assert!(
-        all.contains("Datacenter: 'dc8'") && all.contains("(LAN: 8399, "),
+        all.contains("Datacenter: 'dc8'") && all.contains(", WAN: -1)"),
         "{all}"
     );
     agent.end("TERM").await;

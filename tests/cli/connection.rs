@@ -9,11 +9,14 @@ use crate::support::front::{Authority, Front};
 use crate::support::script::{Script, status};
 
 /// What `members` prints about a test agent.
-fn members() -> String {
+fn members(agent: &TestAgent) -> String {
+    let address = agent.lan().to_string();
     format!(
-        "Node  Address         Status  Type    Build         Protocol  DC   Segment\n\
-         n1    127.0.0.1:8301  alive   server  herald/{}  2         dc1  <all>\n",
-        env!("CARGO_PKG_VERSION")
+        "Node  {:width$}  Status  Type    Build         Protocol  DC   Segment\n\
+         n1    {address}  alive   server  herald/{}  2         dc1  <all>\n",
+        "Address",
+        env!("CARGO_PKG_VERSION"),
+        width = address.len()
     )
 }
 
@@ -32,7 +35,7 @@ async fn an_agent_is_asked_over_tls() {
     let directory = format!("-ca-path={}", authority.path("").display());
     for trusted in [&file, &directory] {
         let finished = herald(&["members", &address, trusted]).await;
-        finished.is(0, &members(), "");
+        finished.is(0, &members(&agent), "");
     }
     agent.stop().await;
 }
@@ -55,7 +58,7 @@ async fn an_agent_whose_authority_is_not_trusted_is_told_nothing() {
         "-ca-file has no effect: {} is asked without TLS\n",
         agent.http_address()
     );
-    finished.is(0, &members(), &notice);
+    finished.is(0, &members(&agent), &notice);
     agent.stop().await;
 }
 
@@ -73,7 +76,7 @@ async fn the_certificate_must_be_for_the_name_expected() {
     );
     let name = "-tls-server-name=agent.internal";
     let finished = herald(&["members", &address, &file, name]).await;
-    finished.is(0, &members(), "");
+    finished.is(0, &members(&agent), "");
     let finished = herald(&["members", &address, &file, "-tls-server-name=a b"]).await;
     let text = "server name \"a b\" is neither a host name nor an IP address\n";
     finished.is(1, "", text);
@@ -92,7 +95,7 @@ async fn an_agent_may_ask_for_a_certificate() {
     let certificate = format!("-client-cert={}", clients.path("operator.pem").display());
     let key = format!("-client-key={}", clients.path("operator.key").display());
     let finished = herald(&["members", &address, &file, &certificate, &key]).await;
-    finished.is(0, &members(), "");
+    finished.is(0, &members(&agent), "");
     let finished = herald(&["members", &address, &file, &certificate]).await;
     let text = "a client certificate and its key are given together or not at all\n";
     finished.is(1, "", text);
@@ -119,7 +122,7 @@ async fn variables_say_the_same_as_flags() {
         .map(|(name, value)| (format!("{prefix}{name}"), value));
         let variables = variables.each_ref().map(|(k, v)| (k.as_str(), v.as_str()));
         let finished = herald_with(&variables, &["members"]).await;
-        finished.is(0, &members(), "");
+        finished.is(0, &members(&agent), "");
     }
     agent.stop().await;
 }
@@ -133,7 +136,7 @@ async fn checking_certificates_can_be_given_up() {
         ("CONSUL_HTTP_SSL_VERIFY", "false"),
     ];
     let finished = herald_with(&variables, &["members"]).await;
-    finished.is(0, &members(), "");
+    finished.is(0, &members(&agent), "");
     let variables = [variables[0], ("HERALD_HTTP_SSL_VERIFY", "maybe")];
     let text = "HERALD_HTTP_SSL_VERIFY: \"maybe\" is neither true nor false\n";
     let finished = herald_with(&variables, &["members"]).await;
@@ -177,9 +180,9 @@ async fn an_agent_is_asked_through_a_unix_socket() {
     let _front = Front::unix(&path, agent.http_address());
     let address = format!("unix://{}", path.display());
     let finished = herald(&["members", "-http-addr", &address]).await;
-    finished.is(0, &members(), "");
+    finished.is(0, &members(&agent), "");
     let finished = herald_with(&[("CONSUL_HTTP_ADDR", &address)], &["members"]).await;
-    finished.is(0, &members(), "");
+    finished.is(0, &members(&agent), "");
     let text = "Error querying agent: Get \"unix:///nowhere/x.sock/v1/agent/self\": dial unix \
                 /nowhere/x.sock: connect: no such file or directory\n";
     let finished = herald(&["info", "-http-addr=unix:///nowhere/x.sock"]).await;
@@ -246,7 +249,9 @@ async fn the_rpc_address_of_old_guides_leads_to_the_http_interface() {
         "{flag}: there is no RPC interface for commands any more; asking {host}:8500 over HTTP. \
          -http-addr={host}:8500 says the same without this notice.\n"
     );
-    herald(&["members", &flag]).await.is(0, &members(), &notice);
+    herald(&["members", &flag])
+        .await
+        .is(0, &members(&agent), &notice);
     // The flag stands above the variable.
     let finished = ask(&agent, &format!("catalog datacenters {flag}")).await;
     finished.is(0, "dc1\n", &notice);

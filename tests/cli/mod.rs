@@ -1,6 +1,7 @@
 //! The program as people and scripts call it: what it prints and how it exits.
 
 pub(crate) mod agent;
+mod cluster;
 mod connection;
 mod generated;
 mod maint;

@@ -1,5 +1,7 @@
 //! What commands print about an agent.
 
+use std::net::SocketAddr;
+
 use serde_json::json;
 
 use super::{ask, herald};
@@ -11,19 +13,22 @@ use crate::support::script::{Script, status};
 async fn members_are_a_table() {
     let agent = TestAgent::start().await;
     let version = env!("CARGO_PKG_VERSION");
-    let table = format!(
-        "Node  Address         Status  Type    Build         Protocol  DC   Segment\n\
-         n1    127.0.0.1:8301  alive   server  herald/{version}  2         dc1  <all>\n"
-    );
+    let table = |name: &str, address: SocketAddr| {
+        let (address, names) = (address.to_string(), name.len());
+        let addresses = address.len();
+        format!(
+            "{:names$}  {:addresses$}  Status  Type    Build         Protocol  DC   Segment\n\
+             {name}  {address}  alive   server  herald/{version}  2         dc1  <all>\n",
+            "Node", "Address"
+        )
+    };
+    let lan = table("n1  ", agent.lan());
     for arguments in ["members", "members -status=al.ve", "members -segment _all"] {
-        ask(&agent, arguments).await.is(0, &table, "");
+        ask(&agent, arguments).await.is(0, &lan, "");
     }
-    let table = format!(
-        "Node    Address         Status  Type    Build         Protocol  DC   Segment\n\
-         n1.dc1  127.0.0.1:8302  alive   server  herald/{version}  2         dc1  <all>\n"
-    );
+    let wan = table("n1.dc1", agent.wan());
     for arguments in ["members -wan", "members --wan=true"] {
-        ask(&agent, arguments).await.is(0, &table, "");
+        ask(&agent, arguments).await.is(0, &wan, "");
     }
     agent.stop().await;
 }
@@ -36,12 +41,18 @@ async fn members_show_their_tags_in_order() {
         .as_object()
         .unwrap()
         .iter()
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap()))
+        .map(|(key, value)| match key.as_str() {
+            "segment" => "segment=<all>".to_owned(),
+            _ => format!("{key}={}", value.as_str().unwrap()),
+        })
         .collect();
     assert!(tags.contains(&"build=1.8.7:herald".to_owned()) && tags.is_sorted());
+    let address = agent.lan().to_string();
     let table = format!(
-        "Node  Address         Status  Tags\nn1    127.0.0.1:8301  alive   {}\n",
-        tags.join(",")
+        "Node  {:width$}  Status  Tags\nn1    {address}  alive   {}\n",
+        "Address",
+        tags.join(","),
+        width = address.len()
     );
     ask(&agent, "members -detailed").await.is(0, &table, "");
     agent.stop().await;

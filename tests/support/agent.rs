@@ -51,31 +51,44 @@ impl TestAgent {
 
     /// The same, for configurations that must fail.
     pub(crate) async fn try_with(content: &str) -> Result<Self, StartError> {
+        Self::try_named("n1", content).await
+    }
+
+    /// The same under another name.
+    pub(crate) async fn try_named(name: &str, content: &str) -> Result<Self, StartError> {
         let directory = Directory::new();
         let file = directory.write("test.json", content);
-        Self::start_from(vec![file], !content.contains("\"ports\"")).await
+        Self::start_from(name, vec![file], !content.contains("\"ports\"")).await
     }
 
     /// The same with the configuration files of a directory, which stays for reloads.
     pub(crate) async fn reading(directory: &Directory) -> Self {
-        let started = Self::start_from(vec![directory.0.clone()], true).await;
+        let started = Self::start_from("n1", vec![directory.0.clone()], true).await;
         started.expect("the agent starts")
     }
 
-    async fn start_from(files: Vec<PathBuf>, free_ports: bool) -> Result<Self, StartError> {
+    async fn start_from(
+        name: &str,
+        files: Vec<PathBuf>,
+        free_ports: bool,
+    ) -> Result<Self, StartError> {
         let number = |flag, key| Setting {
             flag,
             key,
             value: SettingValue::Number(0),
         };
-        let mut settings = vec![number("http-port", "ports.http")];
+        let mut settings = vec![
+            number("http-port", "ports.http"),
+            number("serf-lan-port", "ports.serf_lan"),
+            number("serf-wan-port", "ports.serf_wan"),
+        ];
         if free_ports {
             settings.push(number("dns-port", "ports.dns"));
         }
         settings.push(Setting {
             flag: "node",
             key: "node_name",
-            value: SettingValue::Text("n1".to_owned()),
+            value: SettingValue::Text(name.to_owned()),
         });
         let config = Config::load(&Flags {
             development: true,
@@ -102,6 +115,17 @@ impl TestAgent {
     /// Where its DNS listens first.
     pub(crate) fn dns(&self) -> SocketAddr {
         *self.agent.dns_addresses().first().expect("DNS is on")
+    }
+
+    /// Where its LAN pool listens.
+    pub(crate) fn lan(&self) -> SocketAddr {
+        self.agent.membership().lan.address()
+    }
+
+    /// Where its WAN pool listens.
+    pub(crate) fn wan(&self) -> SocketAddr {
+        let wan = self.agent.membership().wan.as_ref();
+        wan.expect("it is a server").address()
     }
 
     /// Asks `NAME TYPE` in one datagram with room for 1232 octets.

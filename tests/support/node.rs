@@ -5,17 +5,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald::catalog::{self, Reader};
-use herald::control::{Control, Description, ReloadError, Reloading};
+use herald::catalog::{self, Operation, Reader};
+use herald::control::{Control, Description, LeaveError, Leaving, ReloadError, Reloading};
 use herald::directory::{self, Directory};
+use herald::gossip::serf::UserEvent;
+use herald::gossip::tags;
 use herald::log::Monitor;
 use herald::metrics::Metrics;
 use herald::task::Tasks;
 use herald::types::{Member, MemberStatus, Meta, NodeId};
-use herald::{http, local, raft, reconcile};
+use herald::{events, http, local, raft, reconcile};
 use serde_json::Value;
+use tokio::sync::broadcast;
 
 use super::http::{Reply, get, put};
+
+/// User events that may wait to be looked at.
+const EVENTS_WAITING_MAX: usize = 1_024;
 
 /// A running node named `n1`.
 pub(crate) struct Node {
@@ -23,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     /// Its catalog.
     pub(crate) reader: Reader,
+    /// What its pool is told; tests speak for it.
+    pub(crate) tell: broadcast::Sender<UserEvent>,
     tasks: Tasks,
 }
 
@@ -38,6 +46,10 @@ impl Control for NodeControl {
     fn reload(&self) -> Reloading {
         let reason = "c.json:1: invalid config key x".to_owned();
         Box::pin(std::future::ready(Err(ReloadError { reason })))
+    }
+    fn leave(&self) -> Leaving {
+        let reason = "this node is in no pool".to_owned();
+        Box::pin(std::future::ready(Err(LeaveError { reason })))
     }
     fn members(&self, wan: bool) -> Vec<Member> {
         let name = if wan { "n1.dc1" } else { "n1" };
@@ -62,6 +74,43 @@ impl Control for NodeControl {
     }
 }
 
+/// A pool of one: a server at `node`.
+fn members(node: &herald::types::Node) -> Arc<[Member]> {
+    let agent = tags::Agent {
+        node: node.name.clone(),
+        id: node.id.unwrap_or_else(NodeId::random),
+        datacenter: "dc1".parse().unwrap(),
+        version: "0.1.0".to_owned(),
+        server: Some(tags::AgentServer {
+            port: 8300,
+            wan_join_port: None,
+            bootstrap: true,
+            expect: 0,
+            tls: false,
+            commands: Operation::KIND_NEWEST,
+        }),
+    };
+    let member = Member {
+        name: node.name.to_string(),
+        address: [127, 0, 0, 1].into(),
+        port: 8301,
+        tags: agent.lan_tags(),
+        status: MemberStatus::Alive,
+        versions: [1, 5, 2, 2, 5, 4],
+    };
+    [member].into()
+}
+
+/// Keeps the catalog in line with the members, as a server does.
+fn reconcile(node: &herald::types::Node, reader: &Reader, proposer: raft::Proposer, tasks: &Tasks) {
+    let config = reconcile::Config {
+        node: node.clone(),
+        datacenter: "dc1".parse().unwrap(),
+        interval: Duration::from_secs(60),
+    };
+    reconcile::start(config, members(node), reader.clone(), proposer, tasks);
+}
+
 impl Node {
     /// Starts with the defaults; its own entries are in the catalog.
     pub(crate) async fn start() -> Self {
@@ -78,25 +127,8 @@ impl Node {
         let (id, name) = (NodeId::random(), "n1".parse().unwrap());
         let (loopback, meta) = ([127, 0, 0, 1].into(), Meta::default());
         let node = local::node_entry(id, name, loopback, loopback, &meta);
-        let member = reconcile::Config {
-            node: node.clone(),
-            server: Some(reconcile::Server {
-                port: 8300,
-                version: "1.8.7".to_owned(),
-            }),
-            interval: Duration::from_secs(60),
-        };
-        reconcile::start(member, reader.clone(), proposer, &tasks);
-        let description = Description {
-            node: node.name.clone(),
-            node_id: id,
-            datacenter: "dc1".parse().unwrap(),
-            server: true,
-            version: "0.1.0".to_owned(),
-            revision: String::new(),
-            build_date: String::new(),
-            development: false,
-        };
+        reconcile(&node, &reader, proposer, &tasks);
+        let description = describe(&node);
         let config = local::Config {
             node,
             server: true,
@@ -106,8 +138,12 @@ impl Node {
                 ..local::SyncConfig::default()
             },
         };
+        let local = local::start(config, directory.clone(), &metrics, &tasks).unwrap();
+        let (tell, heard) = broadcast::channel(EVENTS_WAITING_MAX);
         let dependencies = http::Dependencies {
-            local: local::start(config, directory.clone(), &metrics, &tasks).unwrap(),
+            events: events::start(heard, local.clone(), &tasks),
+            membership: None,
+            local,
             directory,
             control: Arc::new(NodeControl(description, Monitor::default())),
             explainer: None,
@@ -123,6 +159,7 @@ impl Node {
         let node = Self {
             address,
             reader,
+            tell,
             tasks,
         };
         super::eventually(async || {
@@ -167,5 +204,18 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.tasks.stopping().cancel();
+    }
+}
+
+fn describe(node: &herald::types::Node) -> Description {
+    Description {
+        node: node.name.clone(),
+        node_id: node.id.unwrap(),
+        datacenter: "dc1".parse().unwrap(),
+        server: true,
+        version: "0.1.0".to_owned(),
+        revision: String::new(),
+        build_date: String::new(),
+        development: false,
     }
 }

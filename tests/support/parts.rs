@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald::control::{Control, Description, ReloadError, Reloading};
+use herald::control::{Control, Description, LeaveError, Leaving, ReloadError, Reloading};
 use herald::directory::{self, Directory};
+use herald::gossip::membership::Membership;
+use herald::gossip::serf::UserEvent;
 use herald::log::Monitor;
 use herald::metrics::Metrics;
 use herald::task::Tasks;
 use herald::types::{Member, MemberStatus, Meta, NodeId};
-use herald::{catalog, http, local, raft};
+use herald::{catalog, events, http, local, raft};
+use tokio::sync::broadcast;
 
 /// A running API with an empty catalog.
 pub(crate) struct Parts {
@@ -25,11 +28,15 @@ pub(crate) struct Parts {
     pub(crate) tasks: Tasks,
 }
 
-struct TestControl(Description, Monitor);
+struct TestControl {
+    description: Description,
+    monitor: Monitor,
+    membership: Option<Membership>,
+}
 
 impl Control for TestControl {
     fn description(&self) -> &Description {
-        &self.0
+        &self.description
     }
     fn configuration(&self) -> Arc<serde_json::Value> {
         Arc::new(serde_json::Value::Null)
@@ -38,7 +45,22 @@ impl Control for TestControl {
         let reason = "these parts have no configuration".to_owned();
         Box::pin(std::future::ready(Err(ReloadError { reason })))
     }
-    fn members(&self, _wan: bool) -> Vec<Member> {
+    fn leave(&self) -> Leaving {
+        let membership = self.membership.clone();
+        Box::pin(async move {
+            let fail = |reason: &str| LeaveError {
+                reason: reason.to_owned(),
+            };
+            let membership = membership.ok_or_else(|| fail("these parts are in no pool"))?;
+            let left = membership.lan.leave().await;
+            left.map_err(|error| fail(&error.to_string()))
+        })
+    }
+    fn members(&self, wan: bool) -> Vec<Member> {
+        if let Some(Membership { lan, wan: between }) = &self.membership {
+            let pool = if wan { between.as_ref() } else { Some(lan) };
+            return pool.map_or_else(Vec::new, |pool| pool.members().to_vec());
+        }
         vec![Member {
             name: "<n1>".to_owned(),
             address: [127, 0, 0, 1].into(),
@@ -49,7 +71,7 @@ impl Control for TestControl {
         }]
     }
     fn monitor(&self) -> &Monitor {
-        &self.1
+        &self.monitor
     }
     fn machine(&self) -> serde_json::Value {
         serde_json::Value::Null
@@ -76,6 +98,22 @@ impl Parts {
 
     /// Starts with other bounds, or in development mode.
     pub(crate) async fn start_with(config: http::Config, development: bool) -> Self {
+        let heard = broadcast::channel(1).1;
+        Self::start_as(config, development, None, heard).await
+    }
+
+    /// Starts with the defaults, in these pools; a server if it is in a WAN pool.
+    pub(crate) async fn start_in(membership: Membership) -> Self {
+        let heard = membership.lan.events();
+        Self::start_as(config(), false, Some(membership), heard).await
+    }
+
+    async fn start_as(
+        config: http::Config,
+        development: bool,
+        membership: Option<Membership>,
+        heard: broadcast::Receiver<UserEvent>,
+    ) -> Self {
         let (metrics, tasks) = (Metrics::new(), Tasks::new());
         let (writer, reader) = catalog::open_server();
         let proposer = raft::start(&raft::Config::default(), writer, &metrics, &tasks).unwrap();
@@ -89,17 +127,26 @@ impl Parts {
             node: "n1".parse().unwrap(),
             node_id: NodeId::random(),
             datacenter: "dc1".parse().unwrap(),
-            server: true,
+            server: membership.as_ref().is_none_or(|pools| pools.wan.is_some()),
             version: "0.1.0".to_owned(),
             revision: String::new(),
             build_date: String::new(),
             development,
         };
         let monitor = Monitor::default();
+        let local = local_elsewhere(&bounds, &metrics, &tasks);
+        let directory = Directory::new(bounds, reader, proposer);
+        directory.write_locations(Duration::from_millis(10), &metrics, &tasks);
         let dependencies = http::Dependencies {
-            local: local_elsewhere(&bounds, &metrics, &tasks),
-            directory: Directory::new(bounds, reader, proposer),
-            control: Arc::new(TestControl(description, monitor.clone())),
+            events: events::start(heard, local.clone(), &tasks),
+            membership: membership.clone(),
+            local,
+            directory,
+            control: Arc::new(TestControl {
+                description,
+                monitor: monitor.clone(),
+                membership,
+            }),
             explainer: None,
         };
         let handle = http::start(config, dependencies, &metrics, &tasks)

@@ -30,6 +30,10 @@ pub use self::instances::{InstanceReport, Instances};
 /// Most instances that are listed one by one.
 pub const INSTANCES_MAX: usize = 1_000;
 
+/// Why names get SERVFAIL before there is a catalog.
+const NOT_LOADED: &str = "no state of the catalog is loaded yet: what needs one fails (not ready) \
+                          until a server has been reached";
+
 /// Explains answers. Clones are cheap and follow reloads.
 #[derive(Clone)]
 pub struct Explainer {
@@ -194,7 +198,8 @@ impl Explainer {
         };
         let mut tools = Tools::new(sources.catalog.clone(), sources.unencodable.clone());
         let state = sources.catalog.state();
-        let rule = rule::find(&context, &mut tools, &state, &name);
+        let loaded = sources.freshness.is_loaded().then_some(&*state);
+        let rule = rule::find(&context, &mut tools, loaded, &name);
         let instances = rule.service.as_ref().and_then(|denoted| {
             let asked = instances::Asked {
                 denoted,
@@ -242,7 +247,7 @@ fn unencodable(sources: &Sources) -> Option<String> {
 fn staleness(sources: &Sources, settings: &Settings) -> Option<String> {
     let freshness = &sources.freshness;
     if !freshness.is_loaded() {
-        return Some("no state of the catalog is loaded yet".to_owned());
+        return Some(NOT_LOADED.to_owned());
     }
     if freshness.leads() {
         return None;

@@ -16,6 +16,9 @@ use super::super::subject::{Flaw, Subject};
 use super::Ttl;
 use super::instances::cut;
 
+/// What a name denotes that only the catalog knows, while there is none.
+const NOT_LOADED: &str = "not known: this agent has no state of the catalog yet";
+
 /// The rule and all that it says.
 #[derive(Debug, Default)]
 pub(super) struct Rule {
@@ -68,8 +71,13 @@ impl Rule {
     }
 }
 
-/// Finds the rule for `name`.
-pub(super) fn find(context: &Context<'_>, tools: &mut Tools, state: &State, name: &Name) -> Rule {
+/// Finds the rule for `name`. `state` is `None` while nothing is loaded.
+pub(super) fn find(
+    context: &Context<'_>,
+    tools: &mut Tools,
+    state: Option<&State>,
+    name: &Name,
+) -> Rule {
     let settings = context.settings;
     match settings.home(name) {
         Home::Outside => {
@@ -92,31 +100,31 @@ pub(super) fn find(context: &Context<'_>, tools: &mut Tools, state: &State, name
 fn below_zone(
     context: &Context<'_>,
     tools: &mut Tools,
-    state: &State,
+    state: Option<&State>,
     name: &Name,
     zone: &Zone,
 ) -> Rule {
     let settings = context.settings;
     let zone_label = name.labels() - zone.labels;
-    match Subject::of(name, zone_label, settings) {
-        Subject::Apex => {
+    match (Subject::of(name, zone_label, settings), state) {
+        (Subject::Apex, _) => {
             let rule = Rule::new("apex", "the zone itself: SOA and NS, nothing else");
             match context.qtype {
                 rtype::NS => rule.with_node_ttl(settings),
                 _ => rule.with_negative_ttl(settings),
             }
         }
-        Subject::NameServer => Rule::new(
+        (Subject::NameServer, Some(_)) => Rule::new(
             "name server",
             "the addresses of up to three servers, which the SOA names",
         )
         .with_node_ttl(settings),
-        Subject::Empty => Rule::new(
+        (Subject::Empty, _) => Rule::new(
             "empty non-terminal",
             "no records, but names below it have some (RFC 8020)",
         )
         .with_negative_ttl(settings),
-        Subject::Missing => {
+        (Subject::Missing, _) => {
             let flaw = Flaw::of(name, zone_label, settings);
             let word = match flaw {
                 Flaw::Datacenter => "unknown datacenter",
@@ -124,18 +132,23 @@ fn below_zone(
             };
             Rule::new(word, complaint(flaw, settings)).with_negative_ttl(settings)
         }
-        Subject::Unreachable => Rule::new(
+        (Subject::Unreachable, _) => Rule::new(
             "unreachable datacenter",
             "what that datacenter knows cannot be asked, and NXDOMAIN would be a lie",
         ),
-        Subject::Address(ip) => {
+        (Subject::Address(ip), _) => {
             let meaning = format!("the address {ip}, which is the name itself");
             Rule::new("addr", meaning).with_node_ttl(settings)
         }
-        Subject::Node { labels } => node_name(settings, tools, state, name.wire(0, labels)),
-        Subject::Service { labels, implied } => {
+        (Subject::Node { labels }, Some(state)) => {
+            node_name(settings, tools, state, name.wire(0, labels))
+        }
+        (Subject::Service { labels, implied }, Some(state)) => {
             service_name(context, tools, state, name, labels, implied)
         }
+        (Subject::NameServer, None) => Rule::new("name server", NOT_LOADED),
+        (Subject::Node { .. }, None) => Rule::new("node", NOT_LOADED),
+        (Subject::Service { .. }, None) => Rule::new("service", NOT_LOADED),
     }
 }
 
@@ -289,8 +302,11 @@ fn service_ttl(settings: &Settings, folded: &[u8]) -> Ttl {
     }
 }
 
-fn reverse_name(settings: &Settings, state: &State, name: &Name, zone: &Zone) -> Rule {
+fn reverse_name(settings: &Settings, state: Option<&State>, name: &Name, zone: &Zone) -> Rule {
     let rule = |meaning: String| Rule::new("reverse", meaning);
+    let Some(state) = state else {
+        return rule(NOT_LOADED.to_owned());
+    };
     if name.labels() == zone.labels {
         return rule("a reverse zone itself".to_owned()).with_negative_ttl(settings);
     }

@@ -662,6 +662,18 @@ mod rfc8914 {
             1
         );
         assert_eq!(world.ask(&ask("com", "A")).rcode(), ResponseCode::Refused);
+        // What the zone itself says is known without a catalog.
+        let apex = world.ask(&ask("consul", "SOA"));
+        assert_eq!((apex.answers().len(), apex.errors().len()), (1, 0));
+        for (name, qtype) in [("consul", "A"), ("service.consul", "A")] {
+            let answer = world.ask(&ask(name, qtype));
+            assert!(
+                answer.is_nodata() && answer.errors().is_empty(),
+                "{name} {qtype}"
+            );
+        }
+        let missing = world.ask(&ask("web.service.dc9.consul", "A"));
+        assert_eq!(missing.rcode(), ResponseCode::NXDomain);
         world.sources.freshness.set_loaded();
         assert_eq!(world.ask(&ask("n1.node.consul", "A")).answers().len(), 1);
     }

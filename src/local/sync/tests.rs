@@ -3,12 +3,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::catalog::{self, CheckEntry, Deregistration, Instance, Reader, Registration};
+use crate::gossip::tags;
 use crate::local::definition::tests::{service, ttl};
 use crate::local::{self, CheckDefinition, Config, Limits, Local, Report, ServiceDefinition};
 use crate::raft;
 use crate::reconcile;
 use crate::task::Tasks;
-use crate::types::{Address, Check, Meta, Node, NodeName, Status};
+use crate::types::{Address, Check, Member, MemberStatus, Meta, Node, NodeId, NodeName, Status};
 
 /// Longer than any test: what waits for it does not happen.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -41,16 +42,12 @@ async fn start(interval: Duration, before: Vec<Operation>) -> Agent {
         .await
         .unwrap();
     let node = node("n1");
-    let server = reconcile::Server {
-        port: 8300,
-        version: "1.8.7".into(),
-    };
     let member = reconcile::Config {
         node: node.clone(),
-        server: Some(server),
+        datacenter: "dc1".parse().unwrap(),
         interval: SOON,
     };
-    reconcile::start(member, reader.clone(), proposer, &tasks);
+    reconcile::start(member, members(&node), reader.clone(), proposer, &tasks);
     let config = Config {
         node: node.clone(),
         server: true,
@@ -75,6 +72,33 @@ async fn start(interval: Duration, before: Vec<Operation>) -> Agent {
     agent.register("first", &[]).await;
     eventually(|| agent.check("serfHealth").is_some()).await;
     agent
+}
+
+/// A pool of one: a server at `node`.
+fn members(node: &Node) -> Arc<[Member]> {
+    let agent = tags::Agent {
+        node: node.name.clone(),
+        id: node.id.unwrap_or_else(NodeId::random),
+        datacenter: "dc1".parse().unwrap(),
+        version: "0.1.0".to_owned(),
+        server: Some(tags::AgentServer {
+            port: 8300,
+            wan_join_port: None,
+            bootstrap: true,
+            expect: 0,
+            tls: false,
+            commands: Operation::KIND_NEWEST,
+        }),
+    };
+    let member = Member {
+        name: node.name.to_string(),
+        address: [127, 0, 0, 1].into(),
+        port: 8301,
+        tags: agent.lan_tags(),
+        status: MemberStatus::Alive,
+        versions: [1, 5, 2, 2, 5, 4],
+    };
+    [member].into()
 }
 
 impl Agent {
@@ -372,6 +396,59 @@ async fn a_registration_stands_though_nobody_takes_writes() {
     assert_eq!(shown(), Some(Status::Passing));
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(shown(), Some(Status::Critical));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_agent_without_servers_keeps_its_own_services() {
+    let (tasks, metrics) = (Tasks::new(), Metrics::new());
+    let directory = Directory::client(crate::directory::Config {
+        datacenter: "dc1".parse().unwrap(),
+        address: ([127, 0, 0, 1], 8300).into(),
+        wait_default: NEVER,
+        wait_max: NEVER,
+    });
+    let config = Config {
+        node: node("c1"),
+        server: false,
+        limits: Limits::default(),
+        sync: SyncConfig::default(),
+    };
+    let local = local::start(config, directory, &metrics, &tasks).unwrap();
+    let definition = ServiceDefinition {
+        service: service("web", "web"),
+        checks: vec![ttl("", 10)],
+    };
+    local.register_service(definition, false).await.unwrap();
+    assert!(local.state().service(&"web".parse().unwrap()).is_some());
+    // It goes on trying, at ever longer intervals: 15 s in the end.
+    let failures = || {
+        let text = metrics.text();
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix("herald_local_sync_failures_total ")?
+                .parse::<u32>()
+                .ok()
+        });
+        line.unwrap()
+    };
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let before = failures();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!((35..=50).contains(&(failures() - before)), "{}", failures());
+}
+
+#[test]
+fn the_same_failure_is_told_once() {
+    let mut told = Told::default();
+    let no_servers = || RoundError::from(ReadError::NoServers(crate::directory::NoServers));
+    let no_path = RoundError::from(WriteError::NoPathToDatacenter);
+    assert!(!told.success());
+    assert!(told.failure(&no_servers()));
+    assert!(!told.failure(&no_servers()));
+    assert!(told.failure(&no_path));
+    assert!(!told.failure(&no_path));
+    assert!(told.success());
+    assert!(!told.success());
+    assert!(told.failure(&no_path));
 }
 
 #[test]

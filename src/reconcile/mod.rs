@@ -1,0 +1,244 @@
+//! Turns members of the LAN pool into entries of the catalog, on the server that leads.
+//!
+//! Whoever is alive has a node with the check `serfHealth`, servers also the service `consul`. Who
+//! fails becomes critical, who leaves goes. `plan` decides, without I/O; a task looks at every
+//! change of the members, and every so often without one, and proposes what differs. What a node
+//! says of itself (metadata, further addresses) is for its agent to keep.
+//!
+//! **Invariant**: this server's own node never goes because of what is said of it.
+//! **Invariant**: servers that are not of herald have no entry.
+//! **Invariant**: nothing is proposed where nothing differs, and no command has more than 128
+//! operations, unless all of them belong to one node.
+
+mod entry;
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::watch;
+
+use crate::catalog::{Command, Deregistration, Operation, Outcome, Reader, Refusal};
+use crate::clock;
+use crate::gossip::pool::Pool;
+use crate::raft::{ProposeError, Proposer};
+use crate::task::Tasks;
+use crate::types::{Datacenter, Member, Node, NodeName, RequestContext};
+
+/// First pause after a failed write.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// Shortest time between two looks, so that a pool in turmoil does not take a whole core.
+const PACE: Duration = Duration::from_millis(20);
+/// Operations in one command: bounds its size in the log.
+const OPERATIONS_MAX: usize = 128;
+
+/// Whose server this is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This agent's node, as it is created if it is missing.
+    pub node: Node,
+    /// Its datacenter; members of others have no entry.
+    pub datacenter: Datacenter,
+    /// Time between two looks where no member changes, and the longest pause after failures; not
+    /// zero. Nodes that nobody in the pool knows go no earlier than this long after the start.
+    /// Default 60 s.
+    pub interval: Duration,
+}
+
+/// Where members are read.
+pub trait Members: Send + Sync + 'static {
+    /// All members, as last published.
+    fn members(&self) -> Arc<[Member]>;
+
+    /// Changes whenever they do.
+    fn members_changed(&self) -> watch::Receiver<u64>;
+}
+
+impl Members for Pool {
+    fn members(&self) -> Arc<[Member]> {
+        Self::members(self)
+    }
+    fn members_changed(&self) -> watch::Receiver<u64> {
+        Self::members_changed(self)
+    }
+}
+
+/// Members that never change: those of an agent without a pool.
+impl Members for Arc<[Member]> {
+    fn members(&self) -> Self {
+        Self::clone(self)
+    }
+    fn members_changed(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
+}
+
+/// Starts to keep the catalog in line with `members`.
+pub fn start(
+    config: Config,
+    members: impl Members,
+    reader: Reader,
+    proposer: Proposer,
+    tasks: &Tasks,
+) {
+    let reconciler = Reconciler {
+        config,
+        members,
+        reader,
+        proposer,
+        unusable: Vec::new(),
+    };
+    tasks.spawn(reconciler.run());
+}
+
+/// Why a round was not completed. What it has changed stays, and the next round finds the rest.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    #[error("{refused} of {all} operations were refused, the last one because: {reason}")]
+    Refused {
+        refused: usize,
+        all: usize,
+        reason: Refusal,
+    },
+}
+
+struct Reconciler<M> {
+    config: Config,
+    members: M,
+    reader: Reader,
+    proposer: Proposer,
+    /// Names that were complained about.
+    unusable: Vec<String>,
+}
+
+impl<M: Members> Reconciler<M> {
+    async fn run(mut self) {
+        let mut changes = self.members.members_changed();
+        // After a start the pool may not know yet who is in it.
+        let reap_from = clock::now() + self.config.interval;
+        let mut retry = RETRY_MIN;
+        loop {
+            changes.borrow_and_update();
+            let (shortest, longest) = match self.round(clock::now() >= reap_from).await {
+                Ok(()) => {
+                    retry = RETRY_MIN;
+                    (PACE, self.config.interval)
+                }
+                Err(error) => {
+                    let pause = retry;
+                    retry = (retry * 2).min(self.config.interval);
+                    tracing::warn!(
+                        "the catalog does not follow the members, next attempt in {pause:?}: {error}"
+                    );
+                    (RETRY_MIN, pause)
+                }
+            };
+            let until = clock::now() + longest;
+            tokio::time::sleep(shortest).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = changed(&mut changes) => {}
+            }
+        }
+    }
+
+    async fn round(&mut self, reap: bool) -> Result<(), RoundError> {
+        let (members, state) = (self.members.members(), self.reader.state());
+        let plan = plan::plan(&self.config, &members, &state, reap);
+        if plan.unusable != self.unusable {
+            for name in &plan.unusable {
+                tracing::warn!(
+                    "member {name:?} gets no node: its name is none that a node can have"
+                );
+            }
+            self.unusable = plan.unusable;
+        }
+        self.propose(&plan.operations).await
+    }
+
+    /// A refusal for one node must not hold up the others: they are then proposed one by one.
+    async fn propose(&self, operations: &[Operation]) -> Result<(), RoundError> {
+        let mut refused = 0;
+        let mut last = None;
+        for batch in batches(operations) {
+            if self.write(batch).await?.is_none() {
+                continue;
+            }
+            for of_one_node in batch.chunk_by(same_node) {
+                if let Some(reason) = self.write(of_one_node).await? {
+                    refused += of_one_node.len();
+                    last = Some(reason);
+                }
+            }
+        }
+        last.map_or(Ok(()), |reason| {
+            Err(RoundError::Refused {
+                refused,
+                all: operations.len(),
+                reason,
+            })
+        })
+    }
+
+    /// Proposes one command. The catalog's reason if it refused it.
+    async fn write(&self, operations: &[Operation]) -> Result<Option<Refusal>, ProposeError> {
+        let command = Command {
+            request: rand::rng().random(),
+            operations: operations.to_vec(),
+        };
+        let context = RequestContext::default();
+        Ok(match self.proposer.propose(&context, command).await? {
+            Outcome::Applied { .. } => None,
+            Outcome::Refused(refusal) => Some(refusal),
+        })
+    }
+}
+
+/// Waits for a change; for ever once there can be none.
+async fn changed(changes: &mut watch::Receiver<u64>) {
+    if changes.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Cuts operations into commands, but never between two of one node.
+fn batches(operations: &[Operation]) -> Vec<&[Operation]> {
+    let mut batches = Vec::new();
+    let mut rest = operations;
+    while !rest.is_empty() {
+        let mut length = 0;
+        for of_one_node in rest.chunk_by(same_node) {
+            if length > 0 && length + of_one_node.len() > OPERATIONS_MAX {
+                break;
+            }
+            length += of_one_node.len();
+        }
+        let (batch, after) = rest.split_at(length);
+        batches.push(batch);
+        rest = after;
+    }
+    batches
+}
+
+fn same_node(left: &Operation, right: &Operation) -> bool {
+    node(left).is_some() && node(left) == node(right)
+}
+
+/// The node that an operation is about.
+fn node(operation: &Operation) -> Option<&NodeName> {
+    match operation {
+        Operation::Register(registration) => Some(&registration.node.name),
+        Operation::Deregister(
+            Deregistration::Node(name)
+            | Deregistration::Service(name, _)
+            | Deregistration::Check(name, _),
+        ) => Some(name),
+        Operation::Locate(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
