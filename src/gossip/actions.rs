@@ -14,7 +14,8 @@ pub type Time = Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Ping `node` over a stream, because packets to it seem to get lost. The answer comes back as
-    /// `swim::Input::StreamAck` with the same sequence; no answer is no input.
+    /// `swim::Input::StreamAck` with the same sequence, a refusal of the host as `StreamRefused`; no
+    /// answer is no input.
     Ping {
         /// Where it is.
         to: SocketAddr,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::config::is_allowed;
@@ -12,7 +13,7 @@ use crate::gossip::actions::Request;
 use crate::gossip::admission::Candidate;
 use crate::gossip::serf::{Tags, meta};
 use crate::gossip::swim::{Name, State};
-use crate::gossip::transport::dial;
+use crate::gossip::transport::{DialError, dial};
 use crate::gossip::wire::{NodeState, Ping, PushPull, StreamMessage};
 
 /// What happens where the pool stops meanwhile.
@@ -88,8 +89,13 @@ pub(super) fn carry_out(shared: &Arc<Shared>, request: Request) {
                 deadline,
             } => {
                 let limit = deadline.saturating_sub(of_task.now());
-                if ping(&of_task, to, &node, sequence, limit).await {
-                    of_task.tell(Command::StreamAck { sequence }).await;
+                let told = match ping(&of_task, to, &node, sequence, limit).await {
+                    Pinged::Answered => Some(Command::StreamAck { sequence }),
+                    Pinged::Refused => Some(Command::StreamRefused { sequence }),
+                    Pinged::Nothing => None,
+                };
+                if let Some(command) = told {
+                    of_task.tell(command).await;
                 }
             }
             Request::Exchange { to, join } => {
@@ -102,14 +108,24 @@ pub(super) fn carry_out(shared: &Arc<Shared>, request: Request) {
     });
 }
 
-/// Whether `node` answers a ping over a stream within `limit`.
+/// What became of a ping over a stream.
+enum Pinged {
+    /// The node has answered.
+    Answered,
+    /// Its host says that nobody listens there.
+    Refused,
+    /// Nothing came, or something else.
+    Nothing,
+}
+
+/// Pings `node` over a stream, all within `limit`.
 async fn ping(
     shared: &Shared,
     to: SocketAddr,
     node: &Name,
     sequence: u32,
     limit: Duration,
-) -> bool {
+) -> Pinged {
     let mut content = Vec::new();
     let ping = Ping {
         sequence,
@@ -117,11 +133,20 @@ async fn ping(
         source: None,
     };
     StreamMessage::Ping(ping).encode(&mut content);
-    let answer = round(shared, to, &content, limit).await;
-    answer.is_ok_and(|answer| match StreamMessage::decode(&answer) {
-        Ok(StreamMessage::Ack(ack)) => ack.sequence == sequence,
-        _ => false,
-    })
+    let answer = timeout(limit, async {
+        match dial(to, limit).await {
+            Ok(stream) => Ok(talk(shared, stream, to, &content).await),
+            Err(error) => Err(error),
+        }
+    });
+    match answer.await {
+        Ok(Err(DialError::Refused { .. })) => Pinged::Refused,
+        Ok(Ok(Ok(answer))) => match StreamMessage::decode(&answer) {
+            Ok(StreamMessage::Ack(ack)) if ack.sequence == sequence => Pinged::Answered,
+            _ => Pinged::Nothing,
+        },
+        _ => Pinged::Nothing,
+    }
 }
 
 /// Sends `content` to `to` and reads the answer, all within `limit`.
@@ -132,15 +157,25 @@ async fn round(
     limit: Duration,
 ) -> Result<Vec<u8>, String> {
     let exchanged = timeout(limit, async {
-        let mut stream = dial(to, limit).await?;
-        let failed = |error: &dyn std::fmt::Display| format!("stream with {to}: {error}");
-        let written = shared.streams.write(&mut stream, content).await;
-        written.map_err(|error| failed(&error))?;
-        let read = shared.streams.read(&mut stream).await;
-        read.map_err(|error| failed(&error))
+        let stream = dial(to, limit).await.map_err(|error| error.to_string())?;
+        talk(shared, stream, to, content).await
     });
     let answered = exchanged.await;
     answered.unwrap_or_else(|_| Err(format!("stream with {to}: i/o timeout")))
+}
+
+/// Sends `content` over a stream to `to` and reads the answer.
+async fn talk(
+    shared: &Shared,
+    mut stream: TcpStream,
+    to: SocketAddr,
+    content: &[u8],
+) -> Result<Vec<u8>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("stream with {to}: {error}");
+    let written = shared.streams.write(&mut stream, content).await;
+    written.map_err(|error| failed(&error))?;
+    let read = shared.streams.read(&mut stream).await;
+    read.map_err(|error| failed(&error))
 }
 
 async fn state(shared: &Shared, join: bool, offer: bool) -> Result<Vec<u8>, String> {

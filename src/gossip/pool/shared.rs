@@ -68,6 +68,11 @@ pub(super) enum Command {
         /// Of the ping.
         sequence: u32,
     },
+    /// A ping over a stream was refused by the host.
+    StreamRefused {
+        /// Of the ping.
+        sequence: u32,
+    },
     /// As [`super::Pool::set_tags`].
     SetTags {
         /// The new ones.

@@ -112,6 +112,9 @@ impl Serf {
             Input::Packet { from, message } => {
                 self.below(now, swim::Input::Packet { from, message }, actions)?;
             }
+            Input::StreamRefused { sequence } => {
+                self.below(now, swim::Input::StreamRefused { sequence }, actions)?;
+            }
             Input::StreamAck { sequence } => {
                 self.below(now, swim::Input::StreamAck { sequence }, actions)?;
             }

@@ -176,6 +176,11 @@ pub enum Input<'a> {
         /// Of the ping.
         sequence: u32,
     },
+    /// A ping over a stream was refused by the host: nobody listens where the node was.
+    StreamRefused {
+        /// Of the ping.
+        sequence: u32,
+    },
     /// The other side of a push/pull, whoever began it.
     Exchanged {
         /// Who is there.

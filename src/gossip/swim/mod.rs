@@ -91,6 +91,11 @@ pub enum Input<'a> {
         /// Of the ping.
         sequence: u32,
     },
+    /// A ping over a stream was refused by the host: nobody listens where the node was.
+    StreamRefused {
+        /// Of the ping.
+        sequence: u32,
+    },
     /// The other side of a push/pull, whoever began it.
     Exchange {
         /// Who is there.
@@ -230,6 +235,7 @@ impl Swim {
         match input {
             Input::Packet { from, message } => self.message(&mut turn, from, &message),
             Input::StreamAck { sequence } => self.stream_acked(sequence),
+            Input::StreamRefused { sequence } => self.stream_refused(&mut turn, sequence),
             Input::Exchange { from, remote } => return self.merge(&mut turn, from, &remote),
             Input::Tick => self.tick(&mut turn),
             Input::Update { meta } => return self.update(meta),

@@ -268,13 +268,18 @@ impl Swim {
             0 => 1,
             expected => expected.saturating_sub(probe.nacks),
         });
-        let Some((_, record)) = self.members.by_name(&probe.name) else {
+        self.suspect_probed(turn, &probe.name);
+    }
+
+    /// Suspects the node that was probed.
+    fn suspect_probed(&mut self, turn: &mut Turn<'_>, name: &Name) {
+        let Some((_, record)) = self.members.by_name(name) else {
             return;
         };
         let own = self.own().name.clone();
         let accusation = Accusation {
             incarnation: record.incarnation,
-            node: &probe.name,
+            node: name,
             from: &own,
         };
         self.suspect(turn, &accusation);
@@ -315,6 +320,21 @@ impl Swim {
                 node = %probe.name,
                 "answers over a stream but not over packets: is UDP let through?"
             );
+        }
+    }
+
+    /// The host of the node that is probed says that nobody listens there any more. More answers
+    /// will not come, so the node is suspected at once; if it is only being started again, it has
+    /// the same time as any suspect to say so. That the host has answered shows that the fault is
+    /// not here.
+    pub(super) fn stream_refused(&mut self, turn: &mut Turn<'_>, sequence: u32) {
+        let running = self
+            .probes
+            .running
+            .take_if(|probe| probe.sequence == sequence);
+        if let Some(probe) = running {
+            self.troubles.probes_failed += 1;
+            self.suspect_probed(turn, &probe.name);
         }
     }
 

@@ -14,22 +14,51 @@ const ADDRESSES_MAX: usize = 64;
 /// Octets of a target that can be a name with a port.
 const TARGET_OCTETS_MAX: usize = 512;
 
+/// Why nobody was reached.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DialError {
+    /// The host has answered: nobody listens there.
+    #[error("dial tcp {address}: connect: connection refused")]
+    Refused {
+        /// Who was tried.
+        address: SocketAddr,
+    },
+    /// Nobody has answered in time.
+    #[error("dial tcp {address}: i/o timeout")]
+    TimedOut {
+        /// Who was tried.
+        address: SocketAddr,
+    },
+    /// Something on the way says that there is no way.
+    #[error("dial tcp {address}: connect: {reason}")]
+    Unreachable {
+        /// Who was tried.
+        address: SocketAddr,
+        /// What the system says.
+        reason: String,
+    },
+}
+
 /// Connects to `address` within `limit`.
 ///
 /// # Errors
 /// Why not, as Go prints it.
-pub(crate) async fn dial(address: SocketAddr, limit: Duration) -> Result<TcpStream, String> {
+pub(crate) async fn dial(address: SocketAddr, limit: Duration) -> Result<TcpStream, DialError> {
     match timeout(limit, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => {
             // One short message each way: nothing is gained by waiting for more.
             let _ = stream.set_nodelay(true);
             Ok(stream)
         }
-        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
-            Err(format!("dial tcp {address}: i/o timeout"))
-        }
-        Ok(Err(error)) => Err(format!("dial tcp {address}: connect: {}", reason(&error))),
-        Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
+        Err(_) => Err(DialError::TimedOut { address }),
+        Ok(Err(error)) => Err(match error.kind() {
+            io::ErrorKind::TimedOut => DialError::TimedOut { address },
+            io::ErrorKind::ConnectionRefused => DialError::Refused { address },
+            _ => DialError::Unreachable {
+                address,
+                reason: reason(&error),
+            },
+        }),
     }
 }
 
@@ -124,7 +153,7 @@ mod tests {
     async fn a_refused_dial_is_told_as_go_tells_it() {
         let error = dial("127.0.0.1:1".parse().unwrap(), Duration::from_secs(5)).await;
         assert_eq!(
-            error.unwrap_err(),
+            error.unwrap_err().to_string(),
             "dial tcp 127.0.0.1:1: connect: connection refused"
         );
     }

@@ -9,5 +9,5 @@ mod dial;
 mod stream;
 
 pub(crate) use bind::{Datagrams, Sockets, bind, canonical};
-pub(crate) use dial::{dial, resolve};
+pub(crate) use dial::{DialError, dial, resolve};
 pub(crate) use stream::{StreamError, Streams};

@@ -44,6 +44,9 @@ impl Driver {
             Command::StreamAck { sequence } => {
                 let _ = self.feed(protocol, Input::StreamAck { sequence });
             }
+            Command::StreamRefused { sequence } => {
+                let _ = self.feed(protocol, Input::StreamRefused { sequence });
+            }
             Command::SetTags { tags, reply } => {
                 let set = self.feed(protocol, Input::SetTags(tags));
                 self.publish(protocol);

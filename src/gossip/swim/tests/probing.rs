@@ -106,6 +106,27 @@ fn a_node_that_nobody_reaches_becomes_a_suspect() {
 }
 
 #[test]
+fn a_node_whose_host_says_that_nobody_listens_is_suspected_at_once() {
+    let mut fixture = Fixture::with(&["a", "b"]);
+    let (name, sequence) = fixture.next_ping();
+    fixture.pass(Duration::from_millis(500));
+    let stray = sequence.wrapping_add(1);
+    fixture
+        .handle(Input::StreamRefused { sequence: stray })
+        .unwrap();
+    assert_eq!(fixture.state(&name), Some((State::Alive, 1)));
+    fixture.handle(Input::StreamRefused { sequence }).unwrap();
+    assert_eq!(fixture.state(&name), Some((State::Suspect, 1)));
+    // The host has answered: the fault is not here.
+    assert_eq!(fixture.swim.health_score(), 0);
+    // It has as much time as any suspect, and the next probe comes in its turn.
+    fixture.pass(Duration::from_millis(3_999));
+    assert_eq!(fixture.state(&name), Some((State::Suspect, 1)));
+    fixture.pass(Duration::from_millis(1));
+    assert_eq!(fixture.state(&name), Some((State::Dead, 1)));
+}
+
+#[test]
 fn late_answers_whether_direct_or_not_save_a_node() {
     for stream in [false, true] {
         let mut fixture = Fixture::with(&["a", "b"]);
