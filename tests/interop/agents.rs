@@ -36,6 +36,8 @@ pub(super) trait Agent {
     async fn statuses(&self) -> Statuses;
     /// Tags of a member.
     async fn tags(&self, name: &str) -> Option<BTreeMap<String, String>>;
+    /// The file in which it keeps whom it knows for a restart.
+    fn snapshot(&self) -> PathBuf;
 }
 
 /// Waits until `agent` says of `name` that it is in this state, at most 30 s.
@@ -68,6 +70,21 @@ pub(super) async fn forgets(agent: &impl Agent, name: &str) {
     let in_time = waited.await.is_ok();
     let have = agent.statuses().await;
     assert!(in_time, "{name} is still known: {have:?}");
+}
+
+/// Waits until `agent` has written down that it knows `name`, so that it finds it again after
+/// `kill -9`; at most 30 s. Agents of other makes write what they hold back only once they have
+/// something else to write, which events from `herald` give them.
+pub(super) async fn remembers(agent: &impl Agent, name: &str, herald: &HttpAgent) {
+    let line = format!("alive: {name} ");
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while !std::fs::read_to_string(agent.snapshot()).is_ok_and(|text| text.contains(&line)) {
+            let fired = http::put(herald.http(), "/v1/event/fire/news", "").await;
+            assert_eq!(fired.status, 200, "{}", fired.text());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    waited.await.expect("it is written down within 30 s");
 }
 
 /// An agent with the HTTP interface on port 8500: herald, or the reference.
@@ -159,7 +176,6 @@ impl HttpAgent {
     }
 
     /// Runs a command of its own make against it.
-    // TMP
     pub(super) async fn run(&self, arguments: &[&str]) -> Finished {
         let mut command = command(&self.program, arguments);
         command.env("CONSUL_HTTP_ADDR", self.http().to_string());
@@ -203,6 +219,10 @@ impl Agent for HttpAgent {
         let members = members.as_array().unwrap().clone();
         let found = members.into_iter().find(|member| member["Name"] == name);
         found.map(|member| serde_json::from_value(member["Tags"].clone()).unwrap())
+    }
+
+    fn snapshot(&self) -> PathBuf {
+        self.process.directory.0.join("data/serf/local.snapshot")
     }
 }
 
@@ -288,6 +308,10 @@ impl Agent for SerfAgent {
         let mut members = self.members().await.into_iter();
         let found = members.find(|member| member["name"] == name);
         found.map(|member| serde_json::from_value(member["tags"].clone()).unwrap())
+    }
+
+    fn snapshot(&self) -> PathBuf {
+        self.process.directory.0.join("snapshot")
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::agents::{Agent as _, HttpAgent, Role, sees};
+use super::agents::{Agent as _, HttpAgent, Role, remembers, sees};
 use super::process::address;
 use crate::support::eventually;
 
@@ -50,6 +50,7 @@ async fn a_consul_client_agent_is_a_node_while_it_lives() {
     assert_eq!(words[..5], expected, "{row}");
     becomes(&herald, "c", PASSING).await;
     // Killed: critical. Back: passing. Left: gone.
+    remembers(&client, "h", &herald).await;
     client.process.kill();
     sees(&herald, "c", "failed").await;
     becomes(&herald, "c", CRITICAL).await;
@@ -97,6 +98,7 @@ async fn a_herald_client_agent_is_a_node_of_a_consul_server() {
         ["h", "127.0.72.2:8301", "alive", "client", "1.8.7"],
         "{row}"
     );
+    remembers(&client, "s", &client).await;
     client.process.kill();
     sees(&server, "h", "failed").await;
     client.restart().await;

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde_json::json;
 
-use super::agents::{Agent as _, HttpAgent, PORT, Role, SerfAgent, sees};
+use super::agents::{Agent as _, HttpAgent, PORT, Role, SerfAgent, forgets, remembers, sees};
 use super::process::address;
 use crate::support::eventually;
 
@@ -66,9 +66,9 @@ async fn a_killed_serf_agent_is_failed_and_comes_back_alive() {
     let Some((herald, mut serf)) = pair(62, json!({}), &[]).await else {
         return;
     };
+    remembers(&serf, "h", &herald).await;
     serf.process.kill();
     sees(&herald, "s", "failed").await;
-    // Its snapshot knows whom to join.
     serf.restart().await;
     sees(&herald, "s", "alive").await;
     sees(&serf, "h", "alive").await;
@@ -79,6 +79,7 @@ async fn a_killed_herald_agent_is_failed_and_comes_back_alive() {
     let Some((mut herald, serf)) = pair(63, json!({}), &[]).await else {
         return;
     };
+    remembers(&herald, "s", &herald).await;
     herald.process.kill();
     sees(&serf, "h", "failed").await;
     herald.restart().await;
@@ -121,13 +122,17 @@ async fn a_failed_agent_can_be_declared_to_have_left_from_either_side() {
     herald.run(&["force-leave", "t"]).await.is(0, "", "");
     sees(&serf, "t", "left").await;
     sees(&herald, "t", "left").await;
+    // From the other side, and for good. Then two are left, who need nobody's confirmation.
+    let pruned = serf.run(&["force-leave", "-prune", "t"], &[]).await;
+    assert_eq!(pruned.code, 0, "{}", pruned.err);
+    forgets(&herald, "t").await;
     serf.process.kill();
     sees(&herald, "s", "failed").await;
     herald
         .run(&["force-leave", "-prune", "s"])
         .await
         .is(0, "", "");
-    super::agents::forgets(&herald, "s").await;
+    forgets(&herald, "s").await;
 }
 
 #[tokio::test]
