@@ -13,6 +13,7 @@
 mod entry;
 mod plan;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,7 @@ pub fn start(
         reader,
         proposer,
         unusable: Vec::new(),
+        others: Vec::new(),
     };
     tasks.spawn(reconciler.run());
 }
@@ -112,6 +114,8 @@ struct Reconciler<M> {
     proposer: Proposer,
     /// Names that were complained about.
     unusable: Vec<String>,
+    /// Servers that were warned of.
+    others: Vec<String>,
 }
 
 impl<M: Members> Reconciler<M> {
@@ -148,13 +152,14 @@ impl<M: Members> Reconciler<M> {
     async fn round(&mut self, reap: bool) -> Result<(), RoundError> {
         let (members, state) = (self.members.members(), self.reader.state());
         let plan = plan::plan(&self.config, &members, &state, reap);
-        if plan.unusable != self.unusable {
-            for name in &plan.unusable {
-                tracing::warn!(
-                    "member {name:?} gets no node: its name is none that a node can have"
-                );
-            }
-            self.unusable = plan.unusable;
+        for name in news(&mut self.unusable, plan.unusable) {
+            tracing::warn!("member {name:?} gets no node: its name is none that a node can have");
+        }
+        for name in news(&mut self.others, plan.others) {
+            tracing::warn!(
+                "{name} is a server, too: servers do not replicate yet, each has a catalog of its \
+                 own, and what is registered at one is not known to the other"
+            );
         }
         self.propose(&plan.operations).await
     }
@@ -195,6 +200,13 @@ impl<M: Members> Reconciler<M> {
             Outcome::Refused(refusal) => Some(refusal),
         })
     }
+}
+
+/// Takes `now` for what is `known`; the names among it that were not.
+fn news(known: &mut Vec<String>, now: Vec<String>) -> Vec<String> {
+    let before: BTreeSet<String> = std::mem::replace(known, now).into_iter().collect();
+    let new = known.iter().filter(|name| !before.contains(*name));
+    new.cloned().collect()
 }
 
 /// Waits for a change; for ever once there can be none.

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) operations: Vec<Operation>,
     /// Members that can have no node because of their names.
     pub(super) unusable: Vec<String>,
+    /// Other servers of herald that are alive.
+    pub(super) others: Vec<String>,
 }
 
 /// How a name stands in the pool. Of two members whose names differ only by case, the one that
@@ -57,6 +59,9 @@ pub(super) fn plan(config: &Config, members: &[Member], catalog: &State, reap: b
         let Some(place) = place(config, member) else {
             continue;
         };
+        if is_other_server(config, member, place) {
+            plan.others.push(member.name.clone());
+        }
         let Ok(name) = member.name.parse::<NodeName>() else {
             if !matches!(place, Place::Untouched) {
                 plan.unusable.push(member.name.clone());
@@ -108,6 +113,11 @@ fn place<'a>(config: &Config, member: &'a Member) -> Option<Place<'a>> {
         MemberStatus::Left if !own => Place::Left,
         _ => Place::Untouched,
     })
+}
+
+fn is_other_server(config: &Config, member: &Member, place: Place<'_>) -> bool {
+    let alive = matches!(place, Place::Alive(..));
+    alive && member.name != config.node.name.as_str() && Role::of(&member.tags) == Role::Server
 }
 
 /// The one name for each id of members that are alive: where several tell the same, the one whose
@@ -218,10 +228,14 @@ impl Planner<'_> {
             operations.push(Operation::Deregister(service));
         }
         let service = wanted.filter(|wanted| stored != Some(wanted));
-        if service.is_some() || !has_check(entry, &self.alive) {
+        let node = self.node(name, member, id);
+        // As long as its agent has not spoken, the pool knows best where a node is.
+        let moved =
+            is_bare(entry) && entry.node.id == node.id && entry.node.address != node.address;
+        if moved || service.is_some() || !has_check(entry, &self.alive) {
             operations.push(register(Registration {
-                node: self.node(name, member, id),
-                skip_node_update: true,
+                node,
+                skip_node_update: !moved,
                 service,
                 checks: vec![self.alive.clone()],
             }));
@@ -272,6 +286,13 @@ impl Planner<'_> {
 /// anybody's of that name: its agent gives it one.
 fn is_taken_over(entry: &NodeEntry, id: Option<NodeId>) -> bool {
     entry.node.id.is_some() && id.is_some() && entry.node.id != id
+}
+
+/// Whether `entry` has a node as it is made here: an agent says more of its own, and whoever
+/// registers others gives them no ids.
+fn is_bare(entry: &NodeEntry) -> bool {
+    let node = &entry.node;
+    node.id.is_some() && node.tagged_addresses.is_empty() && node.meta.is_empty()
 }
 
 fn service(member: &Member) -> Option<Service> {

@@ -207,6 +207,7 @@ async fn a_refusal_for_one_node_does_not_hold_up_the_others() {
         reader: running.reader.clone(),
         proposer: running.proposer.clone(),
         unusable: Vec::new(),
+        others: Vec::new(),
     };
     let node = |name: &str, check: Option<&str>| {
         let of_service = check.map(|service| crate::types::Check {
@@ -281,6 +282,7 @@ async fn unknown_nodes_go_only_once_the_pool_had_time_to_know_them() {
         reader: reader.clone(),
         proposer: proposer.clone(),
         unusable: Vec::new(),
+        others: Vec::new(),
     };
     reconciler.round(false).await.unwrap();
     assert!(running.node("c1").is_some());
@@ -289,6 +291,17 @@ async fn unknown_nodes_go_only_once_the_pool_had_time_to_know_them() {
         .eventually(|running| running.node("c1").is_none())
         .await;
     running.stop().await;
+}
+
+#[test]
+fn a_name_is_complained_about_once_as_long_as_it_stays() {
+    let mut known = Vec::new();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let all: Vec<String> = names(&["a", "b"]);
+    assert_eq!(news(&mut known, all.clone()), all);
+    assert_eq!(news(&mut known, names(&["c", "b"])), ["c"]);
+    assert_eq!(news(&mut known, names(&[])), [""; 0]);
+    assert_eq!(news(&mut known, names(&["b"])), ["b"]);
 }
 
 #[test]

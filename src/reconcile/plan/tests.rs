@@ -249,6 +249,63 @@ fn what_the_agent_says_of_its_node_stays() {
 }
 
 #[test]
+fn a_node_moves_with_its_member_until_its_agent_has_spoken() {
+    let mut leader = Leader::new();
+    let at = |last| {
+        let mut member = client("c1", 2);
+        member.address = [10, 0, 9, last].into();
+        [server("s1", 1), member]
+    };
+    let address = |leader: &Leader| leader.entry("c1").unwrap().node.address.clone();
+    leader.follow(&at(1));
+    leader.run("c1", "web");
+    leader.follow(&at(2));
+    assert_eq!(address(&leader), Address::from_text("10.0.9.2"));
+    assert_eq!(leader.runs("c1"), ["web"]);
+    // What somebody registered under an address of his own stays there.
+    let named = Node {
+        id: Some(id(2)),
+        tagged_addresses: [("lan".into(), Address::from_text("192.0.2.7"))].into(),
+        ..bare_node(&"c1".parse().unwrap(), Address::from_text("192.0.2.7"))
+    };
+    leader.apply(vec![register(Registration {
+        node: named,
+        skip_node_update: false,
+        service: None,
+        checks: Vec::new(),
+    })]);
+    leader.follow(&at(3));
+    assert_eq!(address(&leader), Address::from_text("192.0.2.7"));
+}
+
+#[test]
+fn a_failed_member_whose_address_changes_is_moved_when_it_is_back() {
+    let mut leader = Leader::new();
+    leader.follow(&[server("s1", 1), client("c1", 2)]);
+    leader.follow(&[server("s1", 1), now(client("c1", 2), MemberStatus::Failed)]);
+    let mut back = client("c1", 2);
+    back.address = "2001:db8::7".parse().unwrap();
+    leader.follow(&[server("s1", 1), back]);
+    let node = &leader.entry("c1").unwrap().node;
+    assert_eq!(node.address, Address::from_text("2001:db8::7"));
+    assert_eq!(leader.health("c1"), Some((Status::Passing, ALIVE.into())));
+}
+
+#[test]
+fn other_servers_of_herald_that_are_alive_are_told() {
+    let leader = Leader::new();
+    let members = [
+        server("s1", 1),
+        client("c1", 2),
+        server("s2", 3),
+        now(server("s3", 4), MemberStatus::Failed),
+        consul_server("s4", 5),
+        with(server("s5", 6), "dc", "dc2"),
+    ];
+    assert_eq!(leader.plan(&members, true).others, ["s2"]);
+}
+
+#[test]
 fn a_member_that_fails_turns_critical_and_recovers() {
     let mut leader = Leader::new();
     let members = [server("s1", 1), client("c1", 2)];
