@@ -2,26 +2,28 @@
 //! through the real encoding, and through loss, delay, repetition, reordering and cuts. All follows
 //! from one seed.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+mod above;
+mod calendar;
+mod views;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use herald::gossip::actions::{Actions, Request, Time};
-use herald::gossip::admission::Refusal;
-use herald::gossip::swim::{Config, Delegate, Event, Input, Name, Node, Room, State, Swim};
+use herald::gossip::swim::{Config, Input, Name, Node, State, Swim};
 use herald::gossip::wire::{Message, StreamMessage, Versions};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+
+use above::Above;
+use calendar::Calendar;
 
 /// Time between two attempts to reach a failed member, as the layer above makes them.
 const RECONNECT_EVERY: Duration = Duration::from_secs(30);
 
 /// Packets that wait in the socket of a paused member.
 const SOCKET_PACKETS_MAX: usize = 200;
-
-/// Octets of a coordinate in an answer to a ping.
-const COORDINATE: [u8; 130] = [1; 130];
 
 /// What the network does to packets.
 #[derive(Clone, Copy, Debug)]
@@ -49,44 +51,6 @@ pub(crate) struct Traffic {
     pub(crate) packet_octets: u64,
     pub(crate) streams: u64,
     pub(crate) stream_octets: u64,
-}
-
-/// The layer above: tries to reach who has failed, and counts.
-#[derive(Debug, Default)]
-struct Above {
-    failed: BTreeMap<Name, SocketAddr>,
-    lost: Vec<SocketAddr>,
-}
-
-impl Delegate for Above {
-    fn may_enter(&mut self, _node: &Node, _state: State) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn may_merge(&mut self, _nodes: &[(Node, State)]) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    fn event(&mut self, _now: Time, event: Event<'_>, _actions: &mut Actions) {
-        match event {
-            Event::Joined(node) => drop(self.failed.remove(&node.name)),
-            Event::Left(node) => {
-                self.failed.insert(node.name.clone(), node.address);
-                self.lost.push(node.address);
-            }
-            _ => {}
-        }
-    }
-
-    fn write_ack_payload(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&COORDINATE);
-    }
-
-    fn ride_along(&mut self, _room: &mut Room<'_>, _transmits_max: u32) {}
-
-    fn write_state(&mut self, _join: bool, _out: &mut Vec<u8>) {}
-
-    fn merge_state(&mut self, _now: Time, _join: bool, _octets: &[u8], _actions: &mut Actions) {}
 }
 
 struct Member {
@@ -117,32 +81,6 @@ enum Happening {
     StreamAck(usize, u32),
 }
 
-struct Entry {
-    at: Time,
-    order: u64,
-    what: Happening,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
 /// The pool and its network.
 pub(crate) struct Network {
     pub(crate) now: Time,
@@ -155,8 +93,7 @@ pub(crate) struct Network {
     meta_octets: usize,
     members: Vec<Member>,
     cuts: BTreeSet<(usize, usize)>,
-    calendar: BinaryHeap<Reverse<Entry>>,
-    scheduled: u64,
+    calendar: Calendar<Happening>,
     actions: Actions,
 }
 
@@ -191,8 +128,7 @@ impl Network {
             meta_octets,
             members: Vec::new(),
             cuts: BTreeSet::new(),
-            calendar: BinaryHeap::new(),
-            scheduled: 0,
+            calendar: Calendar::default(),
             actions: Actions::new(),
         };
         for index in 0..count {
@@ -200,7 +136,7 @@ impl Network {
             network.members.push(member);
             network.schedule_tick(index);
             let first = network.random_time(RECONNECT_EVERY);
-            network.schedule(first, Happening::Reconnect(index));
+            network.calendar.add(first, Happening::Reconnect(index));
         }
         network
     }
@@ -213,7 +149,8 @@ impl Network {
     /// Has a member join through another, as often as it takes, from `after` on.
     pub(crate) fn join(&mut self, who: usize, through: usize, after: Duration) {
         self.members[who].joining = Some(through);
-        self.schedule(self.now + after, Happening::Join(who, through));
+        self.calendar
+            .add(self.now + after, Happening::Join(who, through));
     }
 
     /// Ends a member without a word.
@@ -233,7 +170,7 @@ impl Network {
     pub(crate) fn pause(&mut self, index: usize, time: Duration) {
         let until = self.now + time;
         self.members[index].paused = Some(until);
-        self.schedule(until, Happening::Resume(index));
+        self.calendar.add(until, Happening::Resume(index));
     }
 
     /// Nothing comes from one member to another any more.
@@ -259,23 +196,12 @@ impl Network {
         running[self.random.random_range(0..running.len())]
     }
 
-    /// Accusations that members had to refute.
-    pub(crate) fn refutations(&self) -> u64 {
-        let own = |member: &Member| {
-            let incarnation = member.swim.find(&member.swim.own().name).map(|(.., i)| i);
-            u64::from(incarnation.expect("each knows itself")) - 1
-        };
-        self.members.iter().map(own).sum()
-    }
-
     /// Lets time pass.
     pub(crate) fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
-        while self.calendar.peek().is_some_and(|next| next.0.at <= end) {
-            if let Some(Reverse(entry)) = self.calendar.pop() {
-                self.now = entry.at;
-                self.happen(entry.what);
-            }
+        while let Some((at, what)) = self.calendar.take_due(end) {
+            self.now = at;
+            self.happen(what);
         }
         self.now = end;
     }
@@ -299,46 +225,6 @@ impl Network {
         }
     }
 
-    /// Whether all who run take exactly each other for alive.
-    pub(crate) fn agrees(&self) -> Result<(), String> {
-        let running = self.members.iter().filter(|member| member.running).count();
-        self.each_view(|_, state, running| (state == State::Alive) == running)?;
-        for member in self.members.iter().filter(|member| member.running) {
-            let known = member
-                .swim
-                .nodes()
-                .filter(|node| node.1 == State::Alive)
-                .count();
-            if known != running {
-                let name = &member.swim.own().name;
-                return Err(format!("{name} knows {known} of {running}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether nobody who runs takes somebody for live who does not.
-    pub(crate) fn knows_the_dead(&self) -> Result<(), String> {
-        self.each_view(|_, state, running| {
-            running || !matches!(state, State::Alive | State::Suspect)
-        })
-    }
-
-    fn each_view(&self, right: impl Fn(usize, State, bool) -> bool) -> Result<(), String> {
-        for member in self.members.iter().filter(|member| member.running) {
-            for (node, state) in member.swim.nodes() {
-                let index = index_of(node.address);
-                let running = self.members[index].running;
-                if !right(index, state, running) {
-                    let (own, name) = (&member.swim.own().name, &node.name);
-                    let what = if running { "runs" } else { "does not run" };
-                    return Err(format!("{own} takes {name}, which {what}, for {state:?}"));
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn create(&mut self, index: usize) -> Member {
         let own = Node {
             name: name_of(index),
@@ -357,18 +243,12 @@ impl Network {
         }
     }
 
-    fn schedule(&mut self, at: Time, what: Happening) {
-        self.scheduled += 1;
-        let order = self.scheduled;
-        self.calendar.push(Reverse(Entry { at, order, what }));
-    }
-
     fn schedule_tick(&mut self, index: usize) {
         let member = &mut self.members[index];
         let due = member.swim.deadline().max(self.now);
         if member.wake.is_none_or(|wake| due < wake) {
             member.wake = Some(due);
-            self.schedule(due, Happening::Tick(index));
+            self.calendar.add(due, Happening::Tick(index));
         }
     }
 
@@ -429,7 +309,8 @@ impl Network {
 
     /// Tries to reach a random failed member, with a probability of failed to alive ones.
     fn reconnect(&mut self, index: usize) {
-        self.schedule(self.now + RECONNECT_EVERY, Happening::Reconnect(index));
+        self.calendar
+            .add(self.now + RECONNECT_EVERY, Happening::Reconnect(index));
         let above = &self.members[index].above;
         let failed = above.failed.len();
         if failed == 0 || !self.is_awake(index) {
@@ -448,7 +329,7 @@ impl Network {
 
     fn try_join(&mut self, who: usize, through: usize) {
         if self.is_running(who) && self.members[who].joining == Some(through) {
-            self.schedule(
+            self.calendar.add(
                 self.now + Duration::from_secs(2),
                 Happening::Join(who, through),
             );
@@ -527,7 +408,8 @@ impl Network {
         for _ in 0..copies {
             if !self.is_lost(from, to) {
                 let at = self.now + self.delay();
-                self.schedule(at, Happening::Packet(from, to, payload.to_vec()));
+                self.calendar
+                    .add(at, Happening::Packet(from, to, payload.to_vec()));
             }
         }
     }
@@ -572,7 +454,7 @@ impl Network {
             return;
         }
         let at = self.now + self.delay() + self.delay();
-        self.schedule(at, what);
+        self.calendar.add(at, what);
     }
 
     fn is_lost(&mut self, from: usize, to: usize) -> bool {
