@@ -187,6 +187,13 @@ impl HttpAgent {
         self.run(&["join", &address.to_string()]).await
     }
 
+    /// Whether its catalog has a node of this name.
+    pub(super) async fn has_node(&self, name: &str) -> bool {
+        let nodes = self.get("/v1/catalog/nodes").await.json();
+        let mut nodes = nodes.as_array().unwrap().iter();
+        nodes.any(|node| node["Node"] == name)
+    }
+
     /// Waits until it has a leader: itself, in these tests.
     pub(super) async fn leads(&self) {
         let waited = tokio::time::timeout(Duration::from_secs(30), async {
