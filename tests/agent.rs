@@ -268,8 +268,8 @@ mod checks {
     async fn checks_of_other_types_keep_the_status_they_were_registered_with() {
         let node = Node::start().await;
         node.register(json!({"Name": "web", "Checks": [
-            {"HTTP": "http://127.0.0.1:1/", "Interval": "1s", "Status": "passing"},
-            {"TCP": "127.0.0.1:1", "Interval": "1s", "Status": "warning"},
+            {"HTTP": "http://127.0.0.1:1/", "Interval": "1000h", "Status": "passing"},
+            {"TCP": "127.0.0.1:1", "Interval": "1000h", "Status": "warning"},
         ]}))
         .await;
         assert_eq!(shown(&node, "service:web:1").await.0, "passing");
@@ -313,7 +313,7 @@ mod checks {
     #[tokio::test]
     async fn a_report_for_an_unknown_check_is_404_and_for_another_type_500() {
         let node = Node::start().await;
-        node.register(json!({"Name": "web", "Check": {"TCP": "127.0.0.1:1", "Interval": "1s"}}))
+        node.register(json!({"Name": "web", "Check": {"TCP": "127.0.0.1:1", "Interval": "1000h"}}))
             .await;
         let text =
             r#"Unknown check ID "nope". Ensure that the check ID is passed, not the check name."#;
