@@ -201,7 +201,7 @@ impl Swim {
             push_pull: (!config.push_pull_interval.is_zero())
                 .then(|| stagger(config.push_pull_interval)),
         };
-        Self {
+        let mut swim = Self {
             members: Members::new(own, now),
             queue: Broadcasts::new(),
             probes: Probes::new(first_probe, random.random()),
@@ -213,7 +213,10 @@ impl Swim {
             quiet_until: now,
             buffers: Buffers::default(),
             config,
-        }
+        };
+        // Whom it joins passes it on, but only a few times, and the dead may get those.
+        swim.say_alive(0);
+        swim
     }
 
     /// Takes one input; what is to be done is appended to `actions`.

@@ -271,7 +271,7 @@ impl Swim {
     }
 
     /// Says what this node is, under the incarnation after `after`.
-    fn say_alive(&mut self, after: u32) {
+    pub(super) fn say_alive(&mut self, after: u32) {
         let incarnation = after.saturating_add(1).min(INCARNATION_MAX);
         if let Some(record) = self.members.get_mut(OWN) {
             record.incarnation = incarnation;

@@ -442,3 +442,11 @@ fn who_is_alone_has_left_at_once() {
     fixture.pass(Duration::from_millis(200));
     assert_eq!(fixture.events(), ["leave spread"]);
 }
+
+#[test]
+fn a_node_tells_of_itself_from_its_start() {
+    let mut fixture = Fixture::new(Config::lan());
+    fixture.hear(Message::Alive(alive("a", 1)));
+    let told = fixture.told();
+    assert!(told.contains(&"alive own 1".to_owned()), "{told:?}");
+}
