@@ -152,6 +152,31 @@ async fn a_server_that_failed_leaves_the_wan_pool_under_its_full_name() {
 }
 
 #[tokio::test]
+async fn datacenters_are_those_of_the_servers_that_have_not_left() {
+    let server = |datacenter: &str, last| {
+        let mut setup = gossip::setup(&format!("n1.{datacenter}"), last);
+        setup.config.own.tags = gossip::tags(&[("role", "consul"), ("dc", datacenter)]);
+        setup.start()
+    };
+    let (own, other) = (server("dc1", 41), server("dc2", 42));
+    let member = Member::of(pool("n1", 43, None), Some(own)).await;
+    let known = async || member.get("/v1/catalog/datacenters").await.json();
+    assert_eq!(known().await, json!(["dc1"]));
+    let path = format!("/v1/agent/join/{}?wan=1", other.address());
+    assert_eq!(member.put(&path, "").await.status, 200);
+    eventually(async || known().await == json!(["dc1", "dc2"])).await;
+    other.kill().await;
+    let wan = member.wan.as_ref().unwrap();
+    wan.sees("n1.dc2", MemberStatus::Failed).await;
+    assert_eq!(known().await, json!(["dc1", "dc2"]));
+    let left = member.put("/v1/agent/force-leave/n1.dc2", "").await;
+    assert_eq!(left.status, 500);
+    wan.pool.force_leave("n1.dc2", false).await.unwrap();
+    eventually(async || known().await == json!(["dc1"])).await;
+    member.kill().await;
+}
+
+#[tokio::test]
 async fn who_cannot_be_joined_is_named() {
     let client = Member::client("n1", 21).await;
     for (path, text) in [

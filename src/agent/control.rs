@@ -153,7 +153,8 @@ impl AgentControl {
     /// Its place in the cluster.
     fn cluster(&self) -> Group {
         let leader = self.directory.leader();
-        let (Ok(leader), Ok(datacenters)) = (leader, self.directory.datacenters()) else {
+        let (Ok(leader), Ok(datacenters)) = (leader, self.directory.datacenters(self.pool(true)))
+        else {
             return group([
                 ("acl", "disabled".to_owned()),
                 ("known_servers", "0".to_owned()),

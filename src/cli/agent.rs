@@ -233,8 +233,8 @@ fn warnings(identity: &Identity) -> Vec<Cow<'static, str>> {
     }
     if !identity.server {
         warnings.push(
-            "Agents do not ask servers yet: without -server, too, this agent is a member of its \
-             pool, and answers from a catalog of its own."
+            "Client agents do not ask servers yet: this one is a member of its pool, keeps and checks \
+             what is registered with it, and does not know the catalog."
                 .into(),
         );
     }

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::raft::Proposer;
 use crate::types::{Datacenter, Index, RequestContext};
 
+mod datacenters;
 mod locations;
 
 pub use self::locations::LOCATIONS_PERIOD;
@@ -113,15 +114,6 @@ impl Directory {
     /// The local datacenter.
     pub fn datacenter(&self) -> &Datacenter {
         &self.config.datacenter
-    }
-
-    /// Names of all known datacenters.
-    ///
-    /// # Errors
-    /// A client agent knows no server.
-    pub fn datacenters(&self) -> Result<Vec<Datacenter>, NoServers> {
-        self.proposer()?;
-        Ok(vec![self.config.datacenter.clone()])
     }
 
     /// The leader's address; `None` while there is none.

@@ -147,6 +147,11 @@ impl Api {
         let none = || ApiError::internal("this agent is in no pool");
         self.membership.as_ref().ok_or_else(none)
     }
+
+    /// The pool of all datacenters; `None` where this agent is not in it.
+    pub(super) fn wan(&self) -> Option<&crate::gossip::pool::Pool> {
+        self.membership.as_ref()?.wan.as_ref()
+    }
 }
 
 #[cfg(test)]

@@ -64,12 +64,13 @@ async fn deregister(
     Ok(Json(true))
 }
 
-/// `GET /v1/catalog/datacenters`: their names; no index, answers without a leader.
+/// `GET /v1/catalog/datacenters`: their names, the nearest first; no index, answers without a
+/// leader.
 ///
 /// # Errors
 /// 500: a client agent knows no server.
 async fn datacenters(State(api): State<Shared>) -> Result<Json<Vec<String>>, ApiError> {
-    let names = api.directory.datacenters()?;
+    let names = api.directory.datacenters(api.wan())?;
     Ok(Json(names.iter().map(ToString::to_string).collect()))
 }
 

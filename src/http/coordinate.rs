@@ -96,8 +96,8 @@ struct DatacenterShape<'a> {
 /// # Errors
 /// 500: a client agent knows no server.
 async fn datacenters(State(api): State<Shared>) -> Result<Response, ApiError> {
-    let known = api.directory.datacenters()?;
-    let wan = api.membership.as_ref().and_then(|pools| pools.wan.as_ref());
+    let wan = api.wan();
+    let known = api.directory.datacenters(wan)?;
     let members = wan.map(Pool::members);
     let description = api.control.description();
     let own = format!("{}.{}", description.node, description.datacenter);

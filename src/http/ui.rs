@@ -4,6 +4,7 @@
 //! allows neither scripts nor inline styles, so that a name like `<script>` is only a name.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -197,7 +198,7 @@ impl Page {
             let role = member.tags.get("role").map_or("", String::as_str);
             vec![
                 escape_html(&member.name),
-                format!("{}:{}", member.address, member.port),
+                SocketAddr::new(member.address, member.port).to_string(),
                 member.status.as_str().to_owned(),
                 escape_html(if role == "consul" { "server" } else { "client" }),
             ]
