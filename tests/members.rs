@@ -206,3 +206,14 @@ async fn the_configuration_that_is_shown_has_the_pools_and_no_key() {
     assert_eq!(shown["GossipLANProbeInterval"], "100ms");
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn an_ipv6_address_of_a_member_stands_in_brackets_on_the_page() {
+    let agent = TestAgent::try_with(r#"{"bind_addr": "::1", "ui": true}"#)
+        .await
+        .unwrap();
+    let page = get(agent.http_address(), "/ui/").await;
+    let address = format!("<td>[::1]:{}</td>", agent.lan().port());
+    assert!(page.text().contains(&address), "{}", page.text());
+    agent.stop().await;
+}
