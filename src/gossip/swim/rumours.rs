@@ -10,12 +10,17 @@ use super::{Bounds, Broadcasts, Event, InputError, Leaving, META_OCTETS_MAX, Nod
 use crate::gossip::actions::Time;
 use crate::gossip::wire::{Accusation, Alive, Message, Versions};
 
-/// How far an accusation of this node may be ahead of its own incarnation. Nobody but this node
-/// makes incarnations, so a greater step is an attack or a fault; following it would use them up.
-const STEP_MAX: u32 = 1 << 20;
+/// Incarnations above all that anybody may claim at will: the room that a node has to refute even
+/// the greatest claim.
+const ROOM: u32 = 1 << 20;
 
-/// Greatest incarnation that is taken from anybody: the node itself must have room to refute.
-const INCARNATION_MAX: u32 = u32::MAX - STEP_MAX;
+/// Greatest incarnation that anybody may claim of a node. A claim below it is refuted however far
+/// it is ahead: others may believe it, and whoever does not refute it is dead to them.
+const CLAIM_MAX: u32 = u32::MAX - ROOM;
+
+/// How far a claim in that room may be ahead of what is known. Nobody comes there without an attack,
+/// and the node itself goes on in steps of one.
+const STEP_MAX: u32 = 1_024;
 
 /// Octets of a name at most.
 const NAME_OCTETS_MAX: usize = 255;
@@ -41,9 +46,15 @@ impl Swim {
             if !moved && !own && alive.incarnation <= record.incarnation {
                 return; // Nothing new, and most of what comes in is this.
             }
-        } else if alive.incarnation == 0 {
+        } else if alive.incarnation == 0 || alive.incarnation > CLAIM_MAX {
             return;
         }
+        if let Some((slot, _)) = known
+            && !self.is_plausible(turn.now, slot, "alive", alive.incarnation)
+        {
+            return;
+        }
+        let known = self.members.by_name(alive.node);
         if own {
             return self.alive_own(turn, &alive, moved);
         }
@@ -83,7 +94,6 @@ impl Swim {
         let address = self.complete(alive.address)?;
         let valid = (1..=NAME_OCTETS_MAX).contains(&alive.node.len())
             && alive.meta.len() <= META_OCTETS_MAX
-            && alive.incarnation <= INCARNATION_MAX
             && least != 0
             && least <= greatest;
         valid.then_some(address)
@@ -104,9 +114,7 @@ impl Swim {
         if alive.incarnation < own.incarnation || (alive.incarnation == own.incarnation && same) {
             return;
         }
-        if self.is_plausible(turn.now, OWN, "alive", alive.incarnation) {
-            self.refute(alive.incarnation);
-        }
+        self.refute(alive.incarnation);
     }
 
     /// Whether a node that is known may take over its name at another address.
@@ -241,18 +249,13 @@ impl Swim {
         Some((slot, self.members.get(slot)?))
     }
 
-    /// Whether an incarnation can have come about without malice.
+    /// Whether an incarnation can be believed. All nodes must judge alike: what one believes and the
+    /// node itself does not, is never refuted.
     fn is_plausible(&mut self, now: Time, slot: Slot, what: &'static str, said: u32) -> bool {
         let Some(record) = self.members.get(slot) else {
             return false;
         };
-        let limit = match slot {
-            OWN => record
-                .incarnation
-                .saturating_add(STEP_MAX)
-                .min(INCARNATION_MAX),
-            _ => INCARNATION_MAX,
-        };
+        let limit = CLAIM_MAX.max(record.incarnation.saturating_add(STEP_MAX));
         if said > limit {
             let name = record.node.name.clone();
             if self.may_log(now) {
@@ -272,7 +275,7 @@ impl Swim {
 
     /// Says what this node is, under the incarnation after `after`.
     pub(super) fn say_alive(&mut self, after: u32) {
-        let incarnation = after.saturating_add(1).min(INCARNATION_MAX);
+        let incarnation = after.saturating_add(1);
         if let Some(record) = self.members.get_mut(OWN) {
             record.incarnation = incarnation;
         }

@@ -103,12 +103,12 @@ fn this_node_refutes_what_is_not_so() {
         ('A', 0, 1),
         ('A', 1, 1),
         ('A', 2, 3),
-        ('S', 1 + (1 << 20), 2 + (1 << 20)),
-        // Nobody can have seen such a one.
-        ('S', 2 + (1 << 20), 1),
+        ('S', 1 << 31, 1 + (1 << 31)),
+        ('A', CEILING, CEILING + 1),
+        // Nobody believes such a one.
+        ('D', CEILING + 1, 1),
         ('D', u32::MAX, 1),
         ('A', u32::MAX, 1),
-        ('A', CEILING, 1),
     ] {
         let mut fixture = Fixture::with(&["a"]);
         rumour(&mut fixture, kind, "own", incarnation);
@@ -135,26 +135,60 @@ fn another_meta_under_the_same_incarnation_is_refuted() {
 }
 
 #[test]
-fn own_incarnation_stops_at_the_ceiling_instead_of_wrapping() {
-    let mut fixture = Fixture::with(&["a"]);
-    fixture.swim.members.get_mut(0).unwrap().incarnation = CEILING - 1;
-    for _ in 0..3 {
-        let own = fixture.state("own").unwrap().1;
-        rumour(&mut fixture, 'S', "own", own);
-        assert_eq!(fixture.state("own"), Some((State::Alive, CEILING)));
+fn whatever_others_may_believe_of_a_node_it_refutes() {
+    for kind in ['A', 'S', 'D'] {
+        for claimed in [2, 1 << 20, 1 << 31, CEILING] {
+            let (mut accused, mut other) = (Fixture::with(&["a"]), Fixture::with(&["own2"]));
+            // The other takes it for true, under the name that it knows.
+            rumour(&mut other, kind, "own2", claimed);
+            assert_eq!(other.state("own2").unwrap().1, claimed, "{kind}");
+            let claim = Alive {
+                meta: b"another",
+                ..alive("own", claimed)
+            };
+            match kind {
+                'A' => accused.hear(Message::Alive(claim)),
+                _ => rumour(&mut accused, kind, "own", claimed),
+            }
+            let refuted = accused.state("own").unwrap();
+            assert_eq!(refuted, (State::Alive, claimed + 1), "{kind}");
+            rumour(&mut other, 'A', "own2", refuted.1);
+            let believed = other.state("own2");
+            assert_eq!(believed, Some((State::Alive, claimed + 1)), "{kind}");
+        }
     }
-    rumour(&mut fixture, 'S', "own", CEILING + 1);
-    assert_eq!(fixture.state("own"), Some((State::Alive, CEILING)));
 }
 
 #[test]
-fn nobody_gets_an_incarnation_that_leaves_no_room() {
+fn nobody_takes_the_room_that_a_node_needs_to_refute() {
     for kind in ['A', 'S', 'D', 'L'] {
         let mut fixture = Fixture::with(&["a", "b"]);
         rumour(&mut fixture, kind, "a", CEILING + 1);
         assert_eq!(fixture.state("a"), Some((State::Alive, 1)), "{kind}");
+        rumour(&mut fixture, kind, "new", CEILING + 1);
+        assert_eq!(fixture.state("new"), None, "{kind}");
+        rumour(&mut fixture, kind, "own", CEILING + 1);
+        assert_eq!(fixture.state("own"), Some((State::Alive, 1)), "{kind}");
         rumour(&mut fixture, kind, "a", CEILING);
         assert_eq!(fixture.state("a").unwrap().1, CEILING, "{kind}");
+        // In that room the node itself goes on, and others only as far as news may be missing.
+        rumour(&mut fixture, 'A', "a", CEILING + 1);
+        assert_eq!(fixture.state("a"), Some((State::Alive, CEILING + 1)));
+        rumour(&mut fixture, kind, "a", CEILING + 1_026);
+        assert_eq!(fixture.state("a"), Some((State::Alive, CEILING + 1)));
+        rumour(&mut fixture, kind, "a", CEILING + 1_025);
+        assert_eq!(fixture.state("a").unwrap().1, CEILING + 1_025, "{kind}");
+    }
+}
+
+#[test]
+fn own_incarnation_stops_at_the_end_instead_of_wrapping() {
+    let mut fixture = Fixture::with(&["a"]);
+    fixture.swim.members.get_mut(0).unwrap().incarnation = u32::MAX - 1;
+    for _ in 0..3 {
+        let own = fixture.state("own").unwrap().1;
+        rumour(&mut fixture, 'S', "own", own);
+        assert_eq!(fixture.state("own"), Some((State::Alive, u32::MAX)));
     }
 }
 
