@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hickory_proto::op::ResponseCode;
 use serde_json::Value;
 
 use crate::cli::agent::Running;
@@ -58,6 +59,23 @@ async fn servers_that_join_in_their_datacenter_are_together_between_datacenters_
     let itself = get(second.http_address(), "/v1/agent/self").await.json();
     assert_eq!(itself["Stats"]["serf_lan"]["members"], "2");
     assert_eq!(itself["Stats"]["serf_wan"]["members"], "2");
+    second.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test]
+async fn names_of_other_datacenters_fail_and_those_of_unknown_ones_do_not_exist() {
+    let first = TestAgent::start().await;
+    let code = async |name: &str| first.ask(&format!("n1.node.{name}.consul A")).await.code();
+    assert_eq!(code("dc2").await, ResponseCode::NXDomain);
+    let join = format!(
+        r#"{{"datacenter": "dc2", "start_join_wan": ["{}"]}}"#,
+        first.wan()
+    );
+    let second = TestAgent::try_named("n2", &join).await.unwrap();
+    eventually(async || code("dc2").await == ResponseCode::ServFail).await;
+    assert_eq!(code("dc3").await, ResponseCode::NXDomain);
+    eventually(async || code("dc1").await == ResponseCode::NoError).await;
     second.stop().await;
     first.stop().await;
 }

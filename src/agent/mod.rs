@@ -11,6 +11,7 @@
 
 mod banner;
 mod control;
+mod datacenters;
 mod descriptors;
 mod effective;
 mod join;
@@ -245,8 +246,6 @@ async fn start_parts(
     let ending = leave::Ending::new();
     let leaver = leave::Leaver::new(membership.clone(), ending.clone(), layers.back.clone());
     let directory = open_directory(config, &membership, &metrics, layers)?;
-    let node = config.identity.node.clone();
-    directory.report_location(node, membership.lan.clone(), &layers.middle);
     let local = local::start(own, directory.clone(), &metrics, &layers.middle)?;
     if !config.definitions.is_empty() {
         let limits = config.local.limits.clone();
@@ -275,6 +274,7 @@ async fn start_parts(
             reloader: Arc::clone(&reloader),
         },
     ));
+    datacenters::follow(&reloader, &directory, &membership, &layers.middle);
     let events = events::start(membership.lan.events(), local.clone(), &layers.middle);
     let dependencies = http::Dependencies {
         directory,
@@ -347,6 +347,8 @@ fn open_directory(
         raft::start(&config.raft, writer, metrics, &layers.back).map_err(StartError::Thread)?;
     let directory = Directory::new(bounds, reader.clone(), proposer.clone());
     directory.write_locations(LOCATIONS_PERIOD, metrics, &layers.middle);
+    let node = config.identity.node.clone();
+    directory.report_location(node, membership.lan.clone(), &layers.middle);
     let (reconciled, lan) = (config.reconcile.clone(), membership.lan.clone());
     reconcile::start(reconciled, lan, reader, proposer, &layers.middle);
     Ok(directory)

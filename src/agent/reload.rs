@@ -16,6 +16,7 @@ use crate::config::{Config, ConfigError, Written};
 use crate::control::{ReloadError, Reloading};
 use crate::local::{FilesError, Local};
 use crate::task::Tasks;
+use crate::types::Datacenter;
 use crate::{dns, http};
 
 /// Reloads that may be under way or wait for the one that is.
@@ -153,6 +154,27 @@ impl Reloader {
         Ok(())
     }
 
+    /// Has DNS know these datacenters besides its own, also after reloads.
+    pub(super) async fn set_other_datacenters(&self, others: Vec<Datacenter>) {
+        let mut running = self.running.lock().await;
+        if running.answers.unreachable_datacenters == others {
+            return;
+        }
+        running.answers.unreachable_datacenters = others;
+        match self.answers(&running) {
+            Ok(None) => {}
+            Ok(Some(settings)) => {
+                if let Some(answers) = &self.parts.answers {
+                    answers.settings.store(Arc::new(settings));
+                }
+            }
+            Err(error) => tracing::error!(
+                target: "herald::agent",
+                "DNS does not follow the datacenters: {error}"
+            ),
+        }
+    }
+
     fn answers(&self, next: &Config) -> Result<Option<dns::Settings>, dns::SettingsError> {
         let Some(answers) = &self.parts.answers else {
             return Ok(None);
@@ -172,6 +194,7 @@ fn taken_on(running: &Config, new: Config) -> Config {
         alt_domain: fixed.alt_domain.clone(),
         datacenter: fixed.datacenter.clone(),
         node_name: fixed.node_name.clone(),
+        unreachable_datacenters: fixed.unreachable_datacenters.clone(),
         ..new.answers
     };
     next.definitions = new.definitions;

@@ -395,7 +395,7 @@ impl Delegate for Layer {
     fn merge_state(&mut self, now: Time, join: bool, octets: &[u8], actions: &mut Actions) {
         match state::State::decode(octets) {
             Ok(state) => self.merge(now, join, &state, actions),
-            Err(cause) => tracing::debug!("state of a push/pull is left out: {cause}"),
+            Err(cause) => tracing::trace!("state of a push/pull is left out: {cause}"),
         }
     }
 }
@@ -410,10 +410,10 @@ impl Layer {
         match coordinate::read_payload(payload) {
             Ok(other) => {
                 if let Err(cause) = self.locator.measure(&node.name, other, time) {
-                    tracing::debug!(node = %node.name, "round trip does not count: {cause}");
+                    tracing::trace!(node = %node.name, "round trip does not count: {cause}");
                 }
             }
-            Err(cause) => tracing::debug!(node = %node.name, "no coordinate: {cause}"),
+            Err(cause) => tracing::trace!(node = %node.name, "no coordinate: {cause}"),
         }
     }
 }

@@ -34,7 +34,7 @@ impl Layer {
         let message = match Message::decode(octets) {
             Ok(message) => message,
             Err(cause) => {
-                tracing::debug!(%from, "message is left out: {cause}");
+                tracing::trace!(%from, "message is left out: {cause}");
                 return;
             }
         };
@@ -244,7 +244,7 @@ impl Layer {
             name => match internal::key_operation(name, query.payload) {
                 Ok(Some(operation)) => self.ask_keys(id, asker, operation, actions),
                 Ok(None) => {}
-                Err(cause) => tracing::debug!(query = name, "query is left out: {cause}"),
+                Err(cause) => tracing::trace!(query = name, "query is left out: {cause}"),
             },
         }
     }
@@ -306,7 +306,7 @@ impl Layer {
         };
         // Whoever asks is a member; answers that went anywhere would be a weapon.
         if !self.members.is_address(to) {
-            tracing::debug!(%to, "query of somebody who is no member is not answered");
+            tracing::trace!(%to, "query of somebody who is no member is not answered");
             return;
         }
         actions.send(to, false, |out| {
@@ -392,7 +392,7 @@ impl Layer {
     fn relay(&mut self, relay: &message::Relay<'_>, actions: &mut Actions) {
         if relay.inner.is_empty() || !self.members.is_address(relay.address) {
             let (node, to) = (relay.node, relay.address);
-            tracing::debug!(node, %to, "nothing is passed on to somebody who is no member");
+            tracing::trace!(node, %to, "nothing is passed on to somebody who is no member");
             return;
         }
         actions.send(relay.address, false, |out| {

@@ -207,7 +207,7 @@ impl Driver {
             () = self.shared.closing.cancelled() => None,
             ready = self.datagrams.ready() => {
                 if let Err(error) = ready {
-                    tracing::debug!("the socket for packets fails: {error}");
+                    tracing::trace!("the socket for packets fails: {error}");
                 }
                 None
             }
@@ -321,7 +321,7 @@ impl Driver {
     fn tell_of_dropped(&mut self, dropped: Dropped, from: SocketAddr, now: Time) {
         let pool = self.shared.scope.as_str();
         if dropped != Dropped::Key {
-            tracing::debug!(pool, "packet from {from} dropped: {dropped}");
+            tracing::trace!(pool, "packet from {from} dropped: {dropped}");
         } else if let Some(count) = self.unopened.add(now) {
             tracing::warn!(
                 pool,
@@ -355,7 +355,7 @@ impl Driver {
                     Ok(()) => shared.counts.sent(sealed.len()),
                     Err(error) => {
                         shared.counts.dropped(Reason::Send);
-                        tracing::debug!("cannot send to {to}: {error}");
+                        tracing::trace!("cannot send to {to}: {error}");
                     }
                 }
             }
