@@ -6,6 +6,10 @@ use super::LamportTime;
 /// hears nothing; a time from further off would only wear the clock out.
 const AHEAD_MAX: u64 = 1 << 32;
 
+/// The latest time that a node which joins takes over from the pool: all members have it, however
+/// it came about, and whoever stayed behind would neither hear the others nor be heard.
+const JOIN_MAX: u64 = 1 << 62;
+
 /// A clock that moves with what is said and heard. Starts at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Clock(LamportTime);
@@ -39,6 +43,13 @@ impl Clock {
         true
     }
 
+    /// Goes on from the time of the pool that this node joins.
+    pub(super) fn join(&mut self, time: LamportTime) {
+        if time <= JOIN_MAX {
+            self.resume(time);
+        }
+    }
+
     /// Goes on from a time that this node itself has kept.
     pub(super) fn resume(&mut self, time: LamportTime) {
         self.0 = self.0.max(time.saturating_add(1));
@@ -69,5 +80,16 @@ mod tests {
         assert_eq!(clock.time(), 1);
         assert!(clock.witness(AHEAD_MAX + 1));
         assert_eq!(clock.time(), AHEAD_MAX + 2);
+    }
+
+    #[test]
+    fn whoever_joins_takes_the_time_of_the_pool_however_late_it_is() {
+        let mut clock = Clock::new();
+        clock.join(JOIN_MAX + 1);
+        assert_eq!(clock.time(), 1);
+        clock.join(5 * AHEAD_MAX);
+        assert_eq!(clock.time(), 5 * AHEAD_MAX + 1);
+        clock.join(7);
+        assert_eq!(clock.time(), 5 * AHEAD_MAX + 1);
     }
 }

@@ -286,11 +286,14 @@ impl Members {
         self.prunes.front().map(|(due, _)| *due)
     }
 
-    /// A member that is to be forgotten by now. One that has come back stays.
+    /// A member that is to be forgotten by now. One that has come back stays, also if it has failed
+    /// since: it was not that one that was declared to have left.
     pub(super) fn take_prune(&mut self, now: Time) -> Option<Name> {
         while self.next_prune().is_some_and(|due| due <= now) {
             let (_, name) = self.prunes.pop_front()?;
-            let stays = |record: &Record| record.status == MemberStatus::Alive;
+            let stays = |record: &Record| {
+                matches!(record.status, MemberStatus::Alive | MemberStatus::Failed)
+            };
             if !self.get(&name).is_none_or(stays) {
                 return Some(name);
             }

@@ -126,9 +126,19 @@ impl Layer {
         actions: &mut Actions,
     ) {
         // The others' clocks show the time of what is said next.
-        self.clock.witness(state.time.saturating_sub(1));
-        self.event_clock.witness(state.event_time.saturating_sub(1));
-        self.query_clock.witness(state.query_time.saturating_sub(1));
+        let joins = join && self.is_unsaid();
+        for (clock, next) in [
+            (&mut self.clock, state.time),
+            (&mut self.event_clock, state.event_time),
+            (&mut self.query_clock, state.query_time),
+        ] {
+            let time = next.saturating_sub(1);
+            if joins {
+                clock.join(time);
+            } else {
+                clock.witness(time);
+            }
+        }
         let times: std::collections::BTreeMap<_, _> = state.statuses.iter().copied().collect();
         let left: std::collections::BTreeSet<_> = state.left.iter().copied().collect();
         for name in &left {

@@ -184,6 +184,13 @@ fn a_pruned_member_that_is_leaving_gets_time_to_go() {
     bench.join_intent("m", 12);
     bench.pass(wait);
     assert_eq!(bench.status("m"), Some((Alive, 12)));
+    // Nor if it fails then: nobody has said of that that it is for good.
+    let mut bench = bench_with(Alive);
+    bench.leave_intent("m", 11, true);
+    bench.join_intent("m", 12);
+    bench.die("m", 2);
+    bench.pass(wait);
+    assert_eq!(bench.status("m"), Some((Failed, 12)));
 }
 
 #[test]
