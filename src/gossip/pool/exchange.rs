@@ -13,8 +13,11 @@ use crate::gossip::actions::Request;
 use crate::gossip::admission::Candidate;
 use crate::gossip::serf::{Tags, meta};
 use crate::gossip::swim::{Name, State};
-use crate::gossip::transport::{DialError, dial};
+use crate::gossip::transport::{Content, DialError, dial};
 use crate::gossip::wire::{NodeState, Ping, PushPull, StreamMessage};
+
+/// Letters of the other side's complaint that are passed on.
+const REMOTE_ERROR_LETTERS_MAX: usize = 256;
 
 /// What happens where the pool stops meanwhile.
 const STOPPED: &str = "the agent is stopping";
@@ -155,7 +158,7 @@ async fn round(
     to: SocketAddr,
     content: &[u8],
     limit: Duration,
-) -> Result<Vec<u8>, String> {
+) -> Result<Content, String> {
     let exchanged = timeout(limit, async {
         let stream = dial(to, limit).await.map_err(|error| error.to_string())?;
         talk(shared, stream, to, content).await
@@ -170,7 +173,7 @@ async fn talk(
     mut stream: TcpStream,
     to: SocketAddr,
     content: &[u8],
-) -> Result<Vec<u8>, String> {
+) -> Result<Content, String> {
     let failed = |error: &dyn std::fmt::Display| format!("stream with {to}: {error}");
     let written = shared.streams.write(&mut stream, content).await;
     written.map_err(|error| failed(&error))?;
@@ -187,7 +190,11 @@ async fn state(shared: &Shared, join: bool, offer: bool) -> Result<Vec<u8>, Stri
 fn push_pull_of(to: SocketAddr, answer: &[u8]) -> Result<PushPull<'_>, String> {
     match StreamMessage::decode(answer) {
         Ok(StreamMessage::PushPull(remote)) => Ok(remote),
-        Ok(StreamMessage::Error(error)) => Err(format!("remote error: {error}")),
+        Ok(StreamMessage::Error(error)) => {
+            // It is shown to people and kept in logs.
+            let shown: String = error.chars().take(REMOTE_ERROR_LETTERS_MAX).collect();
+            Err(format!("remote error: {}", shown.escape_debug()))
+        }
         Ok(_) => Err(format!("{to} answered with another message")),
         Err(malformed) => Err(format!("{to} answered with no message: {malformed}")),
     }

@@ -20,7 +20,7 @@ use crate::gossip::serf::{
     KeyAnswer, LamportTime, Query, QueryId, Serf, SerfError, Tags, UserEvent,
 };
 use crate::gossip::swim::Name;
-use crate::gossip::transport::Streams;
+use crate::gossip::transport::{Content, Streams};
 use crate::task::Tasks;
 use crate::types::Member;
 
@@ -41,7 +41,7 @@ pub(super) enum Command {
         /// Who answered.
         from: SocketAddr,
         /// The content of the stream.
-        content: Vec<u8>,
+        content: Content,
         /// Whether events from before are of no interest.
         ignore_old: bool,
         /// Why it was not taken in, if so.
@@ -52,7 +52,7 @@ pub(super) enum Command {
         /// Who began.
         from: SocketAddr,
         /// The content of the stream.
-        content: Vec<u8>,
+        content: Content,
         /// The content of the answer.
         reply: oneshot::Sender<Vec<u8>>,
     },
@@ -61,7 +61,7 @@ pub(super) enum Command {
         /// Who sent it.
         from: SocketAddr,
         /// The content of the stream.
-        content: Vec<u8>,
+        content: Content,
     },
     /// A ping over a stream was answered.
     StreamAck {

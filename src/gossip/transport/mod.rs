@@ -10,4 +10,4 @@ mod stream;
 
 pub(crate) use bind::{Datagrams, Sockets, bind, canonical};
 pub(crate) use dial::{DialError, dial, resolve};
-pub(crate) use stream::{StreamError, Streams};
+pub(crate) use stream::{Content, StreamError, Streams};

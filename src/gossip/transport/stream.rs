@@ -5,6 +5,7 @@
 //! stream, and here for all streams of a pool together.
 
 use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,9 +20,10 @@ use crate::gossip::wire::{Assembler, Dropped, Settings, StreamMessage, seal_stre
 /// Octets that one read takes at most.
 const READ_OCTETS: usize = 64 * 1_024;
 
-/// Octets of messages that are not whole yet, over all streams of a pool: a few members may send
-/// the largest there can be, but 128 strangers together cannot take the memory of the machine.
-const UNFINISHED_OCTETS_MAX: usize = 256 * 1_024 * 1_024;
+/// Octets of messages that arrive or wait to be taken in, unwrapped, over all streams of a pool: a
+/// few members may send the largest there can be, but 128 strangers together cannot take the memory
+/// of the machine.
+const HELD_OCTETS_MAX: usize = 128 * 1_024 * 1_024;
 
 /// Why a stream ended without its message.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +35,7 @@ pub(crate) enum StreamError {
     #[error(transparent)]
     Dropped(#[from] Dropped),
     /// All streams together hold too much: the other side is told so.
-    #[error("streams hold more than {UNFINISHED_OCTETS_MAX} octets")]
+    #[error("streams hold more than {HELD_OCTETS_MAX} octets")]
     Memory,
 }
 
@@ -42,7 +44,7 @@ pub(crate) enum StreamError {
 pub(crate) struct Streams {
     settings: Settings,
     keyring: Arc<ArcSwapOption<Keyring>>,
-    unfinished: Arc<AtomicUsize>,
+    held: Arc<AtomicUsize>,
 }
 
 impl Streams {
@@ -51,7 +53,7 @@ impl Streams {
         Self {
             settings,
             keyring,
-            unfinished: Arc::default(),
+            held: Arc::default(),
         }
     }
 
@@ -59,12 +61,12 @@ impl Streams {
     ///
     /// # Errors
     /// It did not become whole.
-    pub(crate) async fn read(&self, stream: &mut TcpStream) -> Result<Vec<u8>, StreamError> {
+    pub(crate) async fn read(&self, stream: &mut TcpStream) -> Result<Content, StreamError> {
         let keyring = self.keyring.load_full();
         let mut assembler = Assembler::new(self.settings.clone(), keyring.as_ref());
         let mut held = Held {
             octets: 0,
-            of: &self.unfinished,
+            of: Arc::clone(&self.held),
         };
         let mut buffer = vec![0; READ_OCTETS];
         loop {
@@ -75,7 +77,10 @@ impl Streams {
             held.add(octets)?;
             let arrived = buffer.get(..octets).unwrap_or_default();
             if let Some(content) = assembler.push(arrived)? {
-                return Ok(content.to_vec());
+                // A few octets may stand for very many.
+                held.add(content.len())?;
+                let octets = content.to_vec();
+                return Ok(Content { octets, held });
             }
         }
     }
@@ -100,24 +105,40 @@ impl Streams {
     }
 }
 
-/// What one stream holds of the bound on all; free again when this is dropped.
-struct Held<'a> {
-    octets: usize,
-    of: &'a AtomicUsize,
+/// The plain content of a message; counts towards the bound on all streams until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Content {
+    octets: Vec<u8>,
+    #[expect(dead_code, reason = "gives back its share when it is dropped")]
+    held: Held,
 }
 
-impl Held<'_> {
+impl Deref for Content {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+/// What one stream holds of the bound on all; free again when this is dropped.
+#[derive(Debug)]
+struct Held {
+    octets: usize,
+    of: Arc<AtomicUsize>,
+}
+
+impl Held {
     fn add(&mut self, octets: usize) -> Result<(), StreamError> {
         let before = self.of.fetch_add(octets, Ordering::Relaxed);
         self.octets += octets;
-        if before.saturating_add(octets) > UNFINISHED_OCTETS_MAX {
+        if before.saturating_add(octets) > HELD_OCTETS_MAX {
             return Err(StreamError::Memory);
         }
         Ok(())
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
         self.of.fetch_sub(self.octets, Ordering::Relaxed);
     }
