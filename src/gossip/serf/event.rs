@@ -3,6 +3,10 @@
 use super::LamportTime;
 use super::clock::Clock;
 
+/// Events of one time that are told: few say something at once, and each new one is compared with
+/// all of its time.
+const EVENTS_OF_ONE_TIME_MAX: usize = 1_024;
+
 /// Points in time that are remembered; what is older is dropped unread.
 const SLOTS: u64 = 512;
 /// Octets of events that are remembered at most.
@@ -71,7 +75,7 @@ impl Events {
         let known = |(known, carried): &(Box<str>, Box<[u8]>)| {
             known.as_ref() == name && carried.as_ref() == payload
         };
-        if slot.events.iter().any(known) {
+        if slot.events.len() >= EVENTS_OF_ONE_TIME_MAX || slot.events.iter().any(known) {
             return false;
         }
         slot.events.push((name.into(), payload.into()));

@@ -20,8 +20,11 @@ const EACH_TIME_MAX: usize = 1_024;
 /// Type octets of filters.
 const FILTER_NODES: u8 = 0;
 const FILTER_TAG: u8 = 1;
-/// Octets that a compiled expression of a filter may take.
-const EXPRESSION_OCTETS_MAX: usize = 1 << 20;
+/// Filters of one query, octets of the expression of one, and octets that it may take compiled. With
+/// more the query is for nobody: one packet must not keep the pool busy.
+const FILTERS_MAX: usize = 16;
+const EXPRESSION_OCTETS_MAX: usize = 1_024;
+const COMPILED_OCTETS_MAX: usize = 1 << 16;
 /// Queries of others that wait for this node's answer, at most.
 const PENDING_MAX: usize = 64;
 /// Queries of this node that wait for answers, at most.
@@ -66,9 +69,8 @@ impl Heard {
 
 /// Whether this node is among those who are asked. A filter that cannot be read matches nobody.
 pub(super) fn is_asked(filters: &[&[u8]], own: &str, tags: &Tags) -> bool {
-    filters
-        .iter()
-        .all(|filter| matches(filter, own, tags).unwrap_or(false))
+    let mut all = filters.iter();
+    filters.len() <= FILTERS_MAX && all.all(|filter| matches(filter, own, tags).unwrap_or(false))
 }
 
 fn matches(filter: &[u8], own: &str, tags: &Tags) -> Result<bool, MessageError> {
@@ -92,10 +94,13 @@ fn matches(filter: &[u8], own: &str, tags: &Tags) -> Result<bool, MessageError> 
                 }
                 Ok(true)
             })?;
+            if expression.len() > EXPRESSION_OCTETS_MAX {
+                return Err(MessageError::Field("expression of a filter"));
+            }
             let value = tags.get(tag).map_or("", String::as_str);
             // Matching takes time linear in the value, and what is built is bounded.
             let expression = RegexBuilder::new(expression)
-                .size_limit(EXPRESSION_OCTETS_MAX)
+                .size_limit(COMPILED_OCTETS_MAX)
                 .build()
                 .map_err(|_| MessageError::Field("expression of a filter"))?;
             Ok(expression.is_match(value))
