@@ -179,6 +179,7 @@ fn the_steady_state_costs_no_allocation() {
     a_udp_query_costs_no_allocation();
     a_filtered_row_costs_no_allocation();
     gossip::a_probe_costs_no_allocation();
+    gossip::an_answer_to_a_ping_costs_no_allocation();
     gossip::a_compound_costs_no_allocation();
     gossip::hostile_input_allocates_little();
     gossip::an_announced_push_pull_reserves_nothing();

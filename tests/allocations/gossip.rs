@@ -1,11 +1,17 @@
 //! Gossip: a probe costs no allocation, and what is hostile none beyond its own length.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use data_encoding::HEXLOWER;
+use herald::gossip::actions::Actions;
+use herald::gossip::admission::Open;
 use herald::gossip::keyring::{Key, Keyring};
+use herald::gossip::serf::{self, Input, Own, Remembered, Serf, Tags};
+use herald::gossip::swim;
 use herald::gossip::wire::{
     Ack, Alive, Assembler, CONTENT_OCTETS_MAX, Codec, Message, Ping, Settings, Source,
     StreamMessage, Versions, append_compound,
@@ -32,6 +38,49 @@ fn measure(run: impl FnOnce()) -> Stats {
     let region = Region::new(ALLOCATOR);
     run();
     region.change()
+}
+
+/// A node that is asked whether it lives, and says so.
+pub(super) fn an_answer_to_a_ping_costs_no_allocation() {
+    let address = |last| SocketAddr::from(([127, 0, 0, last], 8301));
+    let own = Own {
+        name: "node-1".into(),
+        address: address(1),
+        tags: Tags::new(),
+    };
+    let (serf, swim) = (serf::Config::default(), swim::Config::lan());
+    let (admission, nothing) = (Arc::new(Open), Remembered::default());
+    let pool = Serf::new(serf, swim, own, admission, &nothing, 1, Duration::ZERO);
+    let (mut pool, mut actions) = (pool.unwrap(), Actions::new());
+    let alive = Message::Alive(Alive {
+        incarnation: 1,
+        node: "node-2",
+        address: address(2),
+        meta: &[0xff, 0x80],
+        versions: Versions::OWN,
+    });
+    let ping = Message::Ping(Ping {
+        sequence: 70_000,
+        node: "node-1",
+        source: Some(Source {
+            address: address(2),
+            node: "node-2",
+        }),
+    });
+    let from = address(2);
+    let mut hear = |message, count| {
+        for _ in 0..count {
+            actions.clear();
+            let input = Input::Packet { from, message };
+            pool.handle(Duration::ZERO, input, &mut actions).unwrap();
+        }
+        actions.packets().count()
+    };
+    hear(alive, 1);
+    // At first the answers also carry what there is to tell.
+    assert_eq!(hear(ping, 100), 1);
+    let stats = measure(|| assert_eq!(hear(ping, COUNTED), 1));
+    assert_eq!(stats.allocations + stats.reallocations, 0, "{stats:?}");
 }
 
 /// Seals and opens what a probe sends, and a packet that is long enough to be compressed.
