@@ -89,7 +89,7 @@ async fn keys_are_rotated_over_all_members_and_kept() {
     assert_eq!(Keyring::load(&file).unwrap(), ring(2));
     // Packets went on all the while.
     nodes[0].pool.fire("x", b"", false).await.unwrap();
-    let undecrypted = "herald_gossip_dropped_total{pool=\"lan\",reason=\"Key\"}";
+    let undecrypted = "herald_gossip_dropped_total{pool=\"lan\",reason=\"key\"}";
     for node in &nodes {
         assert_eq!(node.alive().len(), 3);
         assert!(node.figure(undecrypted) < f64::EPSILON);

@@ -83,7 +83,7 @@ async fn noise_changes_nothing() {
     nodes[0].pool.fire("still there", b"", false).await.unwrap();
     assert_eq!(nodes[0].pool.members(), before);
     assert_eq!(nodes[1].pool.members(), before);
-    let malformed = "herald_gossip_dropped_total{pool=\"lan\",reason=\"Malformed\"}";
+    let malformed = "herald_gossip_dropped_total{pool=\"lan\",reason=\"malformed\"}";
     assert!(nodes[0].figure(malformed) > 1_000.0);
     for node in nodes {
         node.kill().await;
@@ -111,7 +111,7 @@ async fn a_slow_stream_is_closed() {
     let mut stream = TcpStream::connect(node.address()).await.unwrap();
     stream.write_all(&[6]).await.unwrap();
     assert!(is_closed(&mut stream).await);
-    let timed_out = "herald_gossip_streams_total{pool=\"lan\",end=\"TimedOut\"}";
+    let timed_out = "herald_gossip_streams_total{pool=\"lan\",end=\"timed_out\"}";
     eventually(async || node.figure(timed_out) >= 1.0).await;
     node.kill().await;
 }
@@ -138,7 +138,7 @@ async fn the_129th_stream_and_the_ninth_of_one_address_are_closed() {
         .await
         .unwrap();
     assert!(is_closed(&mut one_more).await);
-    let too_many = "herald_gossip_streams_total{pool=\"lan\",end=\"TooMany\"}";
+    let too_many = "herald_gossip_streams_total{pool=\"lan\",end=\"too_many\"}";
     assert!((node.figure(too_many) - 2.0).abs() < f64::EPSILON);
     // There is room again once they are gone.
     drop(open);

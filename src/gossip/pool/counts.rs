@@ -1,6 +1,6 @@
 //! Figures of pools, told apart by the label `pool`.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::types::{Member, MemberStatus};
 
 /// Why something that came in, or was to go out, was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     /// The label is not ours.
     Label,
@@ -26,8 +26,26 @@ pub(super) enum Reason {
     Network,
     /// Too many wait already.
     Queue,
+    /// The kernel did not hand it over, or tells that one sent before did not arrive.
+    Receive,
     /// The kernel did not take it.
     Send,
+}
+
+impl Reason {
+    /// The value of its label.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Label => "label",
+            Self::Key => "key",
+            Self::Checksum => "checksum",
+            Self::Malformed => "malformed",
+            Self::Network => "network",
+            Self::Queue => "queue",
+            Self::Receive => "receive",
+            Self::Send => "send",
+        }
+    }
 }
 
 impl From<wire::Dropped> for Reason {
@@ -42,7 +60,7 @@ impl From<wire::Dropped> for Reason {
 }
 
 /// What became of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StreamEnd {
     /// Its exchange is over.
     Served,
@@ -58,6 +76,20 @@ pub(super) enum StreamEnd {
     Network,
 }
 
+impl StreamEnd {
+    /// The value of its label.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Unreadable => "unreadable",
+            Self::TimedOut => "timed_out",
+            Self::Failed => "failed",
+            Self::TooMany => "too_many",
+            Self::Network => "network",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfPool {
     pool: &'static str,
@@ -66,7 +98,7 @@ struct OfPool {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfReason {
     pool: &'static str,
-    reason: Reason,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,7 +110,7 @@ struct OfType {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfStream {
     pool: &'static str,
-    end: StreamEnd,
+    end: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,9 +120,15 @@ struct OfStatus {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfFigure {
+struct OfClock {
     pool: &'static str,
-    figure: &'static str,
+    clock: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfQueue {
+    pool: &'static str,
+    queue: &'static str,
 }
 
 /// The families, registered once for all pools of an agent.
@@ -106,71 +144,45 @@ struct Families {
     refused: Family<OfPool, Counter>,
     probes_failed: Family<OfPool, Counter>,
     suspicions: Family<OfPool, Counter>,
+    coordinate_resets: Family<OfPool, Counter>,
     members: Family<OfStatus, Gauge>,
-    state: Family<OfFigure, Gauge>,
+    clocks: Family<OfClock, Gauge>,
+    queues: Family<OfQueue, Gauge>,
+    health_score: Family<OfPool, Gauge>,
 }
 
 impl Families {
     fn register(metrics: &Metrics) -> Self {
-        fn family<F>(metrics: &Metrics, name: &str, help: &str, family: F) -> F
+        fn family<F>(metrics: &Metrics, name: &str, help: &str) -> F
         where
-            F: prometheus_client::registry::Metric + Clone,
+            F: prometheus_client::registry::Metric + Clone + Default,
         {
-            metrics.register(&format!("gossip_{name}"), help, family)
+            metrics.register(&format!("gossip_{name}"), help, F::default())
         }
         let of = metrics;
         Self {
-            packets_in: family(
+            packets_in: family(of, "packets_received", "Packets received"),
+            packets_out: family(of, "packets_sent", "Packets sent"),
+            octets_in: family(of, "octets_received", "Octets of packets received"),
+            octets_out: family(of, "octets_sent", "Octets of packets sent"),
+            messages: family(of, "messages", "Messages received, by type"),
+            dropped: family(of, "dropped", "Packets and messages dropped"),
+            streams: family(of, "streams", "Streams accepted, by their end"),
+            refused: family(of, "refused", "Members refused"),
+            probes_failed: family(of, "probes_failed", "Probes that were not answered"),
+            suspicions: family(of, "suspicions", "Members that became suspect"),
+            coordinate_resets: family(
                 of,
-                "packets_received",
-                "Packets received",
-                Family::default(),
+                "coordinate_resets",
+                "Times the coordinate of this node began anew",
             ),
-            packets_out: family(of, "packets_sent", "Packets sent", Family::default()),
-            octets_in: family(
+            members: family(of, "members", "Members, by status"),
+            clocks: family(of, "clock", "Lamport times of the pool"),
+            queues: family(of, "queue_length", "Messages that wait"),
+            health_score: family(
                 of,
-                "octets_received",
-                "Octets of packets",
-                Family::default(),
-            ),
-            octets_out: family(of, "octets_sent", "Octets of packets", Family::default()),
-            messages: family(
-                of,
-                "messages",
-                "Messages received, by type",
-                Family::default(),
-            ),
-            dropped: family(
-                of,
-                "dropped",
-                "Packets and messages dropped",
-                Family::default(),
-            ),
-            streams: family(
-                of,
-                "streams",
-                "Streams accepted, by their end",
-                Family::default(),
-            ),
-            refused: family(of, "refused", "Members refused", Family::default()),
-            probes_failed: family(
-                of,
-                "probes_failed",
-                "Probes that were not answered",
-                Family::default(),
-            ),
-            suspicions: family(
-                of,
-                "suspicions",
-                "Members that became suspect",
-                Family::default(),
-            ),
-            members: family(of, "members", "Members, by status", Family::default()),
-            state: family(
-                of,
-                "state",
-                "Clocks, queues, health score",
-                Family::default(),
+                "health_score",
+                "How far this node doubts itself; 0 is well",
             ),
         }
     }
@@ -259,14 +271,14 @@ impl Counts {
 
     /// Something was dropped.
     pub(super) fn dropped(&self, reason: Reason) {
-        let pool = self.pool;
+        let (pool, reason) = (self.pool, reason.as_str());
         let dropped = &self.families.dropped;
         dropped.get_or_create(&OfReason { pool, reason }).inc();
     }
 
     /// A stream ended.
     pub(super) fn stream(&self, end: StreamEnd) {
-        let pool = self.pool;
+        let (pool, end) = (self.pool, end.as_str());
         let streams = &self.families.streams;
         streams.get_or_create(&OfStream { pool, end }).inc();
     }
@@ -277,12 +289,13 @@ impl Counts {
         self.families.refused.get_or_create(&OfPool { pool }).inc();
     }
 
-    /// What went wrong since the start.
-    pub(super) fn troubles(&self, troubles: Troubles) {
+    /// What went wrong since the start, and how often the coordinate began anew.
+    pub(super) fn troubles(&self, troubles: Troubles, coordinate_resets: u64) {
         let pool = self.pool;
         for (family, sum) in [
             (&self.families.probes_failed, troubles.probes_failed),
             (&self.families.suspicions, troubles.suspicions),
+            (&self.families.coordinate_resets, coordinate_resets),
         ] {
             let counter = family.get_or_create(&OfPool { pool });
             counter.inc_by(sum.saturating_sub(counter.get()));
@@ -303,16 +316,29 @@ impl Counts {
         }
     }
 
-    /// What the protocol says of itself.
-    pub(super) fn state(&self, figures: impl IntoIterator<Item = (&'static str, u64)>) {
-        for (figure, value) in figures {
+    /// Lamport times, by what they order.
+    pub(super) fn clocks(&self, times: impl IntoIterator<Item = (&'static str, u64)>) {
+        for (clock, time) in times {
             let pool = self.pool;
-            let gauge = self
-                .families
-                .state
-                .get_or_create(&OfFigure { pool, figure });
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            let gauge = self.families.clocks.get_or_create(&OfClock { pool, clock });
+            gauge.set(i64::try_from(time).unwrap_or(i64::MAX));
         }
+    }
+
+    /// How many messages wait in each queue.
+    pub(super) fn queues(&self, lengths: impl IntoIterator<Item = (&'static str, usize)>) {
+        for (queue, length) in lengths {
+            let pool = self.pool;
+            let gauge = self.families.queues.get_or_create(&OfQueue { pool, queue });
+            gauge.set(i64::try_from(length).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// How far this node doubts itself.
+    pub(super) fn health_score(&self, score: u32) {
+        let pool = self.pool;
+        let gauge = self.families.health_score.get_or_create(&OfPool { pool });
+        gauge.set(score.into());
     }
 }
 
@@ -327,14 +353,20 @@ mod tests {
             let counts = Counts::new(scope, &metrics);
             counts.received(10);
             counts.dropped(Reason::Key);
-            counts.state([("health_score", 3)]);
+            counts.health_score(3);
+            counts.clocks([("event", 7)]);
+            counts.queues([("intent", 4)]);
+            counts.stream(StreamEnd::TimedOut);
         }
         let text = metrics.text();
         for line in [
             "herald_gossip_packets_received_total{pool=\"lan\"} 1",
             "herald_gossip_octets_received_total{pool=\"wan\"} 10",
-            "herald_gossip_dropped_total{pool=\"wan\",reason=\"Key\"} 1",
-            "herald_gossip_state{pool=\"lan\",figure=\"health_score\"} 3",
+            "herald_gossip_dropped_total{pool=\"wan\",reason=\"key\"} 1",
+            "herald_gossip_streams_total{pool=\"lan\",end=\"timed_out\"} 1",
+            "herald_gossip_health_score{pool=\"lan\"} 3",
+            "herald_gossip_clock{pool=\"wan\",clock=\"event\"} 7",
+            "herald_gossip_queue_length{pool=\"wan\",queue=\"intent\"} 4",
         ] {
             assert_eq!(text.matches(line).count(), 1, "{line} in\n{text}");
         }

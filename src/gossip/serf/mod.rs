@@ -264,19 +264,51 @@ impl Serf {
     pub fn figures(&self) -> Vec<(&'static str, u64)> {
         let layer = &self.layer;
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let [member_time, event_time, query_time] = self.clocks().map(|(_, time)| time);
+        let [intents, events, queries] = self.queues().map(|(_, length)| count(length));
         vec![
             ("members", count(layer.members.len())),
             ("failed", count(layer.members.count(MemberStatus::Failed))),
             ("left", count(layer.members.count(MemberStatus::Left))),
-            ("health_score", self.swim.health_score().into()),
-            ("member_time", layer.clock.time()),
-            ("event_time", layer.event_clock.time()),
-            ("query_time", layer.query_clock.time()),
-            ("intent_queue", count(layer.intent_queue.len())),
-            ("event_queue", count(layer.event_queue.len())),
-            ("query_queue", count(layer.query_queue.len())),
-            ("coordinate_resets", layer.locator.resets()),
+            ("health_score", self.health_score().into()),
+            ("member_time", member_time),
+            ("event_time", event_time),
+            ("query_time", query_time),
+            ("intent_queue", intents),
+            ("event_queue", events),
+            ("query_queue", queries),
+            ("coordinate_resets", self.coordinate_resets()),
         ]
+    }
+
+    /// Lamport times, by what they order.
+    pub fn clocks(&self) -> [(&'static str, LamportTime); 3] {
+        let layer = &self.layer;
+        [
+            ("member", layer.clock.time()),
+            ("event", layer.event_clock.time()),
+            ("query", layer.query_clock.time()),
+        ]
+    }
+
+    /// Messages that wait to be told to others, by what they say.
+    pub fn queues(&self) -> [(&'static str, usize); 3] {
+        let layer = &self.layer;
+        [
+            ("intent", layer.intent_queue.len()),
+            ("event", layer.event_queue.len()),
+            ("query", layer.query_queue.len()),
+        ]
+    }
+
+    /// How far this node doubts itself; 0 is well.
+    pub fn health_score(&self) -> u32 {
+        self.swim.health_score()
+    }
+
+    /// How often the coordinate of this node began anew.
+    pub fn coordinate_resets(&self) -> u64 {
+        self.layer.locator.resets()
     }
 }
 

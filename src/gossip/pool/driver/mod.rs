@@ -263,10 +263,12 @@ impl Driver {
         }
         if now >= self.figures_due {
             self.figures_due = now + FIGURES_INTERVAL;
-            let backlog = u64::try_from(self.backlog.len()).unwrap_or(u64::MAX);
-            shared.counts.troubles(protocol.troubles());
-            let figures = protocol.figures().into_iter();
-            shared.counts.state(figures.chain([("backlog", backlog)]));
+            let counts = &shared.counts;
+            counts.troubles(protocol.troubles(), protocol.coordinate_resets());
+            counts.clocks(protocol.clocks());
+            let queues = protocol.queues().into_iter();
+            counts.queues(queues.chain([("backlog", self.backlog.len())]));
+            counts.health_score(protocol.health_score());
         }
     }
 
@@ -278,8 +280,8 @@ impl Driver {
                 Ok((0, _)) => {}
                 Ok((octets, from)) => self.packet(protocol, octets, from),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // The kernel tells of datagrams that did not arrive somewhere.
-                Err(_) => {}
+                // Mostly the kernel tells of datagrams that did not arrive somewhere.
+                Err(_) => self.shared.counts.dropped(Reason::Receive),
             }
         }
     }
