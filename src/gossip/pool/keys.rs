@@ -89,12 +89,15 @@ pub(super) async fn work(
     mut waiting: mpsc::Receiver<Operation>,
 ) {
     while let Some((query, operation)) = waiting.recv().await {
+        let pool = shared.scope.as_str();
         let answer = perform(&shared.keyring, file.as_ref(), &operation).await;
         if !answer.done {
             let message = &answer.message;
-            tracing::warn!("a key operation that a member asked for failed: {message}");
+            tracing::warn!(
+                pool,
+                "a key operation that a member asked for failed: {message}"
+            );
         } else if operation != KeyOperation::List {
-            let pool = shared.scope.as_str();
             tracing::info!(pool, "{}", told(&operation));
         }
         shared.tell(Command::AnswerKeys { query, answer }).await;

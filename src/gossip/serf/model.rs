@@ -87,6 +87,8 @@ pub enum Notice {
     /// Somebody asks for something to be done with the keyring: answer with
     /// [`Input::AnswerKeys`].
     Keys {
+        /// Name of who asks, as it says itself.
+        by: Box<str>,
         /// Whom to answer.
         query: QueryId,
         /// What to do.

@@ -256,15 +256,13 @@ impl Layer {
         operation: KeyOperation,
         actions: &mut Actions,
     ) {
-        let what = match &operation {
-            KeyOperation::Install(_) => "install a key",
-            KeyOperation::Use(_) => "use another key",
-            KeyOperation::Remove(_) => "remove a key",
-            KeyOperation::List => "list keys",
-        };
-        tracing::info!(by = %asker.name, "asked to {what}");
+        let by = asker.name.clone();
         self.pending.push(query, asker);
-        actions.notices.push(Notice::Keys { query, operation });
+        actions.notices.push(Notice::Keys {
+            by,
+            query,
+            operation,
+        });
     }
 
     /// Sends what became of a key query to who asked, if that is of use still.

@@ -1,7 +1,7 @@
 //! What the driver does with what the protocol tells.
 
 use super::Driver;
-use crate::gossip::serf::{Change, Input, Notice, QueryId, Serf};
+use crate::gossip::serf::{Change, Input, KeyOperation, Notice, QueryId, Serf};
 use crate::gossip::swim::Name;
 use crate::types::Member;
 
@@ -13,7 +13,12 @@ impl Driver {
             Notice::Member(change, member) => tell_of_member(pool, change, &member),
             // Nobody may be listening.
             Notice::Event(event) => drop(self.shared.events.send(event)),
-            Notice::Keys { query, operation } => {
+            Notice::Keys {
+                by,
+                query,
+                operation,
+            } => {
+                tell_of_key_operation(pool, &by, &operation);
                 if let Err(answer) = self.keys.begin(query, operation) {
                     let input = Input::AnswerKeys { query, answer };
                     let now = self.shared.now();
@@ -86,4 +91,18 @@ fn tell_of_member(pool: &str, change: Change, member: &Member) {
         Change::Updated => tracing::info!(pool, "member updated: {name} {address}:{port}"),
         Change::Reaped => tracing::info!(pool, "member reaped: {name} {address}:{port}"),
     }
+}
+
+/// Lists change nothing, and monitoring asks for them again and again: they are told at debug.
+fn tell_of_key_operation(pool: &str, by: &str, operation: &KeyOperation) {
+    let what = match operation {
+        KeyOperation::Install(_) => "install a key",
+        KeyOperation::Use(_) => "use another key",
+        KeyOperation::Remove(_) => "remove a key",
+        KeyOperation::List => {
+            tracing::debug!(pool, by, "asked to list keys");
+            return;
+        }
+    };
+    tracing::info!(pool, by, "asked to {what}");
 }

@@ -278,6 +278,7 @@ fn this_node_answers_its_own_query() {
     assert_eq!(
         *asked,
         Notice::Keys {
+            by: "own".into(),
             query: id,
             operation
         }
@@ -327,6 +328,7 @@ fn key_queries_reach_the_agent_and_its_answer_the_asker() {
         let Query { name, payload, .. } = Query::keys(&operation, 0);
         bench.receive(&Message::Query(query(&name, &payload)));
         let expected = Notice::Keys {
+            by: "m".into(),
             query: ID,
             operation,
         };
