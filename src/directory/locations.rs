@@ -109,6 +109,10 @@ impl Directory {
                 let next = clock::now() + period;
                 match directory.flush().await {
                     Ok(()) => told = false,
+                    // Where there is no server to ask, nothing is wrong with the coordinate.
+                    Err(error @ WriteError::NoServers(_)) => {
+                        tracing::debug!("the coordinate of this node was not taken: {error}");
+                    }
                     Err(error) => {
                         failures.inc();
                         if !std::mem::replace(&mut told, true) {
@@ -141,6 +145,10 @@ impl Directory {
             let (node, (_, coordinate)) = (node.clone(), look());
             match self.locate(&context, Location { node, coordinate }) {
                 Ok(()) => told = false,
+                // Where there is no server to ask, nothing is wrong with the coordinate.
+                Err(error @ WriteError::NoServers(_)) => {
+                    tracing::debug!("the coordinate of this node was not taken: {error}");
+                }
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!("the coordinate of this node was not taken: {error}");

@@ -120,8 +120,9 @@ fn by_datacenter<'a>(
 ) -> Vec<DatacenterShape<'a>> {
     let known = known.iter().map(|name| (name.as_str(), Vec::new()));
     let mut found: BTreeMap<&str, Vec<LocationShape<'a>>> = known.collect();
-    let gone = |member: &&Member| !matches!(member.status, MemberStatus::None | MemberStatus::Left);
-    for member in members.iter().filter(gone) {
+    let is_there =
+        |member: &&Member| !matches!(member.status, MemberStatus::None | MemberStatus::Left);
+    for member in members.iter().filter(is_there) {
         let Some(datacenter) = member.tags.get("dc") else {
             continue;
         };
