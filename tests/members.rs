@@ -106,7 +106,7 @@ async fn an_agent_that_has_tried_to_join_as_often_as_it_may_ends() {
     let agent = Running::start(program(), &arguments).await;
     let (code, _, lines) = agent.ended().await;
     assert_eq!(code, 1);
-    let reason = "cannot join the LAN pool, 2 attempts are used up: ";
+    let reason = "cannot join the LAN pool: no agent joined in 2 attempts, the last one: ";
     let named = |line: &String| line.contains("[ERROR] agent: ") && line.contains(reason);
     assert!(lines.iter().any(named), "{lines:?}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::leave::{End, Ending};
 use crate::config::{Config, Join};
 use crate::gossip::membership::Membership;
-use crate::gossip::pool::{Joined, Pool, Target, retry_join};
+use crate::gossip::pool::{JoinFailure, Joined, Pool, Target, reasons, retry_join};
 use crate::gossip::tags::Server;
 use crate::task::Tasks;
 use crate::types::{Datacenter, Member, MemberStatus};
@@ -16,6 +16,9 @@ use crate::types::{Datacenter, Member, MemberStatus};
 /// change of the members is a further occasion.
 const FLOOD_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Shortest time between two looks.
+const FLOOD_PAUSE: Duration = Duration::from_millis(200);
+
 /// Nobody was reached of those who were to be joined at the start. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot join the {pool} pool: {}", reasons(.failed))]
@@ -23,13 +26,7 @@ pub struct JoinError {
     /// `LAN` or `WAN`.
     pub pool: &'static str,
     /// Each target and why it was not reached.
-    pub failed: Vec<(Target, String)>,
-}
-
-fn reasons(failed: &[(Target, String)]) -> String {
-    let reasons = failed.iter();
-    let reasons = reasons.map(|(target, reason)| format!("{target}: {reason}"));
-    reasons.collect::<Vec<_>>().join("; ")
+    pub failed: Vec<(Target, JoinFailure)>,
 }
 
 /// The pools, by the names that people read, and whom to join there.
@@ -80,12 +77,8 @@ pub(super) fn again_and_again(
                 Ok(reached) => {
                     tracing::info!(target: "herald::agent", "joined the {name} pool by {reached} agents");
                 }
-                Err(reason) => {
-                    let attempts = join.attempts_max;
-                    let reason = format!(
-                        "cannot join the {name} pool, {attempts} attempts are used up: {reason}"
-                    );
-                    ending.tell(End::Failed(reason));
+                Err(error) => {
+                    ending.tell(End::Failed(format!("cannot join the {name} pool: {error}")));
                 }
             }
         });
@@ -122,9 +115,6 @@ pub(super) fn flood(datacenter: Datacenter, membership: &Membership, tasks: &Tas
         }
     });
 }
-
-/// Shortest time between two looks.
-const FLOOD_PAUSE: Duration = Duration::from_millis(200);
 
 /// Servers of `datacenter` that are alive in the LAN pool and tell a port of the WAN pool in which
 /// they are not.
@@ -206,8 +196,11 @@ mod tests {
     #[test]
     fn a_failed_join_names_each_target() {
         let failed = vec![
-            ("a".to_owned(), "no such host".to_owned()),
-            ("b:1".to_owned(), "refused".to_owned()),
+            (
+                "a".to_owned(),
+                JoinFailure::Lookup("no such host".to_owned()),
+            ),
+            ("b:1".to_owned(), JoinFailure::Join("refused".to_owned())),
         ];
         let error = JoinError {
             pool: "LAN",

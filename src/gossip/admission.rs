@@ -50,7 +50,7 @@ pub trait Admission: Send + Sync + 'static {
     fn may_join(&self, present: &[Candidate<'_>]) -> Result<(), Refusal>;
 
     /// Whether all of `candidates` (the members on the other side of a join) may be in one pool
-    /// with `present`.
+    /// with this agent.
     ///
     /// # Errors
     /// Why not; nobody of them is taken in.

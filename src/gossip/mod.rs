@@ -9,7 +9,7 @@
 //! it knew.
 //!
 //! **Invariant**: one task alone changes the state of a pool and reads its packets; streams have
-//! tasks of their own, which hand it whole messages. No lock is held across I/O.
+//! tasks of their own, which hand it whole messages. Nobody holds a lock while waiting.
 
 pub mod actions;
 pub mod admission;

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use crate::gossip::pool::{Joined, Pool, PoolError};
+use crate::gossip::pool::{JoinFailure, Joined, Pool, PoolError, Target};
 use crate::gossip::serf::SerfError;
 
 use super::agent_shape::AgentMember;
@@ -71,14 +71,10 @@ async fn join(
 }
 
 /// What to say where nobody was reached: a line for each address.
-fn not_joined(failed: &[(String, String)]) -> ApiError {
-    let line = |(target, reason): &(String, String)| {
-        let what = if reason.starts_with("lookup ") {
-            "resolve"
-        } else {
-            "join"
-        };
-        format!("Failed to {what} {target}: {reason}")
+fn not_joined(failed: &[(Target, JoinFailure)]) -> ApiError {
+    let line = |(target, failure): &(Target, JoinFailure)| match failure {
+        JoinFailure::Lookup(reason) => format!("Failed to resolve {target}: {reason}"),
+        JoinFailure::Join(reason) => format!("Failed to join {target}: {reason}"),
     };
     let lines: Vec<String> = failed.iter().map(line).collect();
     ApiError::internal(several(&lines))
@@ -160,25 +156,27 @@ mod tests {
 
     #[test]
     fn who_was_not_reached_is_listed_as_go_lists_errors() {
-        let failed = |list: &[(&str, &str)]| -> Vec<(String, String)> {
-            let pairs = list.iter();
-            pairs
-                .map(|(target, reason)| ((*target).to_owned(), (*reason).to_owned()))
-                .collect()
-        };
-        let one = failed(&[(
-            "127.0.0.1",
-            "dial tcp 127.0.0.1:1: connect: connection refused",
-        )]);
+        let join = |reason: &str| JoinFailure::Join(reason.to_owned());
+        let lookup = |reason: &str| JoinFailure::Lookup(reason.to_owned());
+        let one = [(
+            "127.0.0.1".to_owned(),
+            join("dial tcp 127.0.0.1:1: connect: connection refused"),
+        )];
         assert_eq!(
             not_joined(&one).text(),
             "1 error occurred:\n\t* Failed to join 127.0.0.1: dial tcp 127.0.0.1:1: connect: \
              connection refused\n\n"
         );
-        let two = failed(&[
-            ("nope.invalid", "lookup nope.invalid: no such host"),
-            ("n2", "Member 'n2' part of wrong datacenter 'dc2'"),
-        ]);
+        let two = [
+            (
+                "nope.invalid".to_owned(),
+                lookup("lookup nope.invalid: no such host"),
+            ),
+            (
+                "n2".to_owned(),
+                join("Member 'n2' part of wrong datacenter 'dc2'"),
+            ),
+        ];
         assert_eq!(
             not_joined(&two).text(),
             "2 errors occurred:\n\t* Failed to resolve nope.invalid: lookup nope.invalid: no such \

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herald::gossip::admission::{Admission, Candidate, Refusal};
-use herald::gossip::pool::retry_join;
+use herald::gossip::pool::{JoinFailure, retry_join};
 use herald::types::MemberStatus::{Alive, Failed, Left, None as Unknown};
 
 use super::{Node, setup, tags};
@@ -132,11 +132,11 @@ async fn targets_that_are_not_reached_are_told_with_the_reason() {
     let targets = ["127.0.0.1:1".to_owned(), "x:y".to_owned()];
     let joined = node.pool.join(&targets, false).await;
     assert_eq!(joined.reached, 0);
-    let reasons = [
-        "dial tcp 127.0.0.1:1: connect: connection refused",
-        "address x:y: invalid port",
+    let failures = [
+        JoinFailure::Join("dial tcp 127.0.0.1:1: connect: connection refused".to_owned()),
+        JoinFailure::Lookup("address x:y: invalid port".to_owned()),
     ];
-    let expected = targets.into_iter().zip(reasons.map(str::to_owned));
+    let expected = targets.into_iter().zip(failures);
     assert_eq!(joined.failed, expected.collect::<Vec<_>>());
     node.kill().await;
 }
@@ -148,7 +148,7 @@ async fn joining_is_tried_again_until_somebody_is_reached_or_attempts_are_used_u
     let nobody = ["127.0.0.1:1".to_owned()];
     let error = retry_join(&node.pool, &nobody, interval, 3).await;
     assert_eq!(
-        error.unwrap_err(),
+        error.unwrap_err().to_string(),
         "no agent joined in 3 attempts, the last one: 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: \
          connection refused"
     );
@@ -196,7 +196,10 @@ async fn one_that_may_not_join_is_never_seen_by_the_others() {
     let target = other.address().to_string();
     let joined = shy.pool.join(std::slice::from_ref(&target), false).await;
     assert_eq!(joined.reached, 0);
-    assert_eq!(joined.failed, [(target, "b is a test".to_owned())]);
+    assert_eq!(
+        joined.failed,
+        [(target, JoinFailure::Join("b is a test".to_owned()))]
+    );
     assert_eq!(other.alive(), ["b"]);
     assert_eq!(shy.alive(), ["a"]);
     shy.kill().await;
@@ -215,7 +218,7 @@ async fn members_outside_the_allowed_networks_are_not_talked_to() {
         .await;
     assert_eq!(joined.reached, 0);
     assert_eq!(
-        joined.failed[0].1,
+        joined.failed[0].1.to_string(),
         "address 127.0.21.55 is not in the allowed networks"
     );
     let joined = other

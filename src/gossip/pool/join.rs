@@ -21,9 +21,37 @@ pub type Target = String;
 pub struct Joined {
     /// Agents that were reached.
     pub reached: usize,
-    /// Why others were not: target and reason, as in
-    /// `dial tcp 127.0.0.1:1: connect: connection refused`.
-    pub failed: Vec<(Target, String)>,
+    /// Why others were not.
+    pub failed: Vec<(Target, JoinFailure)>,
+}
+
+/// Why one target was not joined; nothing was changed. The texts are for people to read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinFailure {
+    /// It has no address: the name is not known, or is none.
+    #[error("{0}")]
+    Lookup(String),
+    /// It was not reached, as in `dial tcp 127.0.0.1:1: connect: connection refused`, or one of
+    /// both sides refuses.
+    #[error("{0}")]
+    Join(String),
+}
+
+/// Nobody was reached in as many attempts as there may be. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no agent joined in {attempts} attempts, the last one: {}", reasons(.failed))]
+pub struct RetryError {
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// Whom the last of them did not reach, and why.
+    pub failed: Vec<(Target, JoinFailure)>,
+}
+
+/// Each target and why it was not joined, on one line.
+pub fn reasons(failed: &[(Target, JoinFailure)]) -> String {
+    let reasons = failed.iter();
+    let reasons = reasons.map(|(target, failure)| format!("{target}: {failure}"));
+    reasons.collect::<Vec<_>>().join("; ")
 }
 
 /// Joins `targets` one after the other.
@@ -39,14 +67,18 @@ pub(super) async fn join(shared: &Shared, targets: &[Target], ignore_old: bool) 
         let addresses = match resolve(host, port, shared.stream_deadline).await {
             Ok(addresses) => addresses,
             Err(error) => {
-                joined.failed.push((target.clone(), error));
+                let failure = JoinFailure::Lookup(error);
+                joined.failed.push((target.clone(), failure));
                 continue;
             }
         };
         for address in addresses {
             match join_one(shared, address, ignore_old).await {
                 Ok(()) => joined.reached += 1,
-                Err(error) => joined.failed.push((target.clone(), error)),
+                Err(error) => {
+                    let failure = JoinFailure::Join(error);
+                    joined.failed.push((target.clone(), failure));
+                }
             }
         }
     }
@@ -90,36 +122,30 @@ pub(super) async fn rejoin(shared: Arc<Shared>, remembered: Remembered) {
 /// Keeps trying to join `targets` until one is reached; how many were.
 ///
 /// `interval` is the time between the end of an attempt and the next one; `attempts_max` of 0 is
-/// for ever. Ends with an error text once they are used up: the agent stops then.
+/// for ever. Each attempt that fails is told in the log; what came of all of them is for the caller
+/// to tell.
 ///
 /// # Errors
-/// Nobody was reached in `attempts_max` attempts; the last reason.
+/// Nobody was reached in `attempts_max` attempts.
 pub async fn retry_join(
     pool: &Pool,
     targets: &[Target],
     interval: Duration,
     attempts_max: u32,
-) -> Result<usize, String> {
+) -> Result<usize, RetryError> {
     let scope = pool.shared.scope.as_str();
     let mut attempts: u32 = 0;
     loop {
         let joined = pool.join(targets, true).await;
         if joined.reached > 0 {
-            let reached = joined.reached;
-            tracing::info!(pool = scope, "joined the pool, {reached} agents reached");
-            return Ok(reached);
+            return Ok(joined.reached);
         }
-        let failed = joined.failed.iter();
-        let reasons: Vec<_> = failed
-            .map(|(target, reason)| format!("{target}: {reason}"))
-            .collect();
-        let reasons = reasons.join("; ");
+        let failed = joined.failed;
         attempts = attempts.saturating_add(1);
         if attempts_max != 0 && attempts >= attempts_max {
-            return Err(format!(
-                "no agent joined in {attempts} attempts, the last one: {reasons}"
-            ));
+            return Err(RetryError { attempts, failed });
         }
+        let reasons = reasons(&failed);
         tracing::warn!(
             pool = scope,
             "no agent joined, next attempt in {interval:?}: {reasons}"

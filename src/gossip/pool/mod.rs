@@ -6,7 +6,7 @@
 //! the other's.
 //!
 //! **Invariant**: only the driver changes the protocol's state. Others look into it for an instant
-//! (coordinates, figures), under a lock that is never held across I/O.
+//! (coordinates, figures), under a lock that nobody holds while waiting.
 //!
 //! **Invariant**: once a leave has been told, or the agent stops, the pool answers nothing more.
 
@@ -28,12 +28,12 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, oneshot, watch};
 
 pub use config::{Config, Network, NetworkError, Scope};
-pub use join::{Joined, Target, retry_join};
+pub use join::{JoinFailure, Joined, RetryError, Target, reasons, retry_join};
 pub use keys::KeyReport;
 
 use super::admission::Admission;
 use super::coordinate::Coordinate;
-use super::serf::{self, Change, KeyOperation, LamportTime, Query, Tags, UserEvent};
+use super::serf::{self, KeyOperation, LamportTime, Query, Tags, UserEvent};
 use super::snapshot::Store;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
@@ -78,9 +78,6 @@ pub enum PoolError {
     #[error("the agent is stopping")]
     Stopped,
 }
-
-/// A change of one member, in order, for whoever follows.
-pub type MemberChange = (Change, Member);
 
 /// A running pool. Clones share it.
 #[derive(Clone)]

@@ -36,7 +36,7 @@ pub enum Dropped {
     #[error("invalid checksum")]
     Checksum,
     /// It is no message or beyond a limit.
-    #[error("malformed: {0}")]
+    #[error("{0}")]
     Malformed(&'static str),
 }
 
