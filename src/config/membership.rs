@@ -76,7 +76,13 @@ pub(super) fn gossip(raw: &Raw, identity: &Identity) -> Gossip {
     }
 }
 
+/// Time after which a host that failed may come back under its name at another address. The
+/// reference waits until somebody removes the old one.
+const RECLAIM: Duration = Duration::from_secs(30);
+
 fn lan(raw: &Raw, identity: &Identity) -> Pool {
+    let mut swim = timed(swim::Config::lan(), &raw.gossip_lan);
+    swim.dead_node_reclaim = RECLAIM;
     let mut serf = serf::Config::default();
     if let Some(timeout) = raw.reconnect_timeout {
         serf.reconnect_timeout = timeout.0;
@@ -84,7 +90,7 @@ fn lan(raw: &Raw, identity: &Identity) -> Pool {
     Pool {
         bind: SocketAddr::new(bind(raw, raw.serf_lan.0), identity.serf_lan.port()),
         advertise: identity.serf_lan,
-        swim: timed(swim::Config::lan(), &raw.gossip_lan),
+        swim,
         serf,
         allowed: networks(raw.serf_lan_allowed_cidrs.as_ref()),
         keyring_file: keyring_file(raw, identity, "local.keyring"),
