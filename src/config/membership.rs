@@ -11,6 +11,10 @@ use crate::gossip::keyring::Key;
 use crate::gossip::pool::{Network, Target};
 use crate::gossip::{serf, swim};
 
+/// Time after which a host that failed may come back under its name at another address. The
+/// reference waits until somebody removes the old one.
+const RECLAIM: Duration = Duration::from_secs(30);
+
 /// The pools that an agent is in.
 #[derive(Clone, Debug)]
 pub struct Gossip {
@@ -75,10 +79,6 @@ pub(super) fn gossip(raw: &Raw, identity: &Identity) -> Gossip {
         rejoin_after_leave: raw.rejoin_after_leave.unwrap_or(false),
     }
 }
-
-/// Time after which a host that failed may come back under its name at another address. The
-/// reference waits until somebody removes the old one.
-const RECLAIM: Duration = Duration::from_secs(30);
 
 fn lan(raw: &Raw, identity: &Identity) -> Pool {
     let mut swim = timed(swim::Config::lan(), &raw.gossip_lan);

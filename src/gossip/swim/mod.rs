@@ -270,7 +270,7 @@ impl Swim {
         self.members.len()
     }
 
-    /// All nodes that are known and how they stand, this one first, in no particular order.
+    /// All nodes that are known and how they stand, this one first, the others in no particular order.
     pub fn nodes(&self) -> impl Iterator<Item = (&Node, State)> {
         self.members
             .iter()

@@ -1,3 +1,7 @@
+//! What members become in the catalog, applied to a real one.
+//!
+//! Long, since each rule is shown with the members before and after it, and all share one leader.
+
 use super::*;
 use crate::catalog::{self, Command, Outcome, Reader, Writer};
 use crate::gossip::tags::{Agent, AgentServer};

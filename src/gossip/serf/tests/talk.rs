@@ -1,4 +1,6 @@
 //! Events, queries, answers and relays.
+//!
+//! Long, since all of them share one layer and the messages that others send it.
 
 use std::time::Duration;
 
