@@ -24,5 +24,6 @@ pub mod metrics;
 pub mod msgpack;
 pub mod raft;
 pub mod reconcile;
+pub mod rpc;
 pub mod task;
 pub mod types;

@@ -5,12 +5,14 @@
 
 mod accept_any;
 mod address;
+pub(crate) mod credentials;
 pub mod dig;
 pub mod dns;
 pub mod http;
 pub mod tls;
 
 pub(crate) use accept_any::AcceptAny;
+pub use credentials::CredentialsError;
 
 /// How a DNS question travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,22 +1,21 @@
 //! TLS as a client: which authorities are trusted, who this side says it is, and which name the
 //! other side must prove.
 
-use std::fmt::Display;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::accept_any::AcceptAny;
+use super::credentials::{self, CredentialsError, Identity};
 
 /// What an operator may set. The default trusts the system's authorities, checks everything and
 /// presents no certificate.
@@ -41,24 +40,9 @@ pub struct TlsSettings {
 /// Why settings cannot be used. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file or directory cannot be read, or is not PEM.
-    #[error("cannot read {kind} {}: {reason}", path.display())]
-    File {
-        /// What was to be read.
-        kind: &'static str,
-        /// From where.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// There is nothing of the kind in it.
-    #[error("no {kind} in {}", path.display())]
-    Empty {
-        /// What was to be read.
-        kind: &'static str,
-        /// From where.
-        path: PathBuf,
-    },
+    /// A file cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// Two settings exclude each other, or one lacks the other.
     #[error("{0}")]
     Combination(&'static str),
@@ -68,15 +52,6 @@ pub enum TlsError {
     /// A name that no certificate can carry.
     #[error("server name {0:?} is neither a host name nor an IP address")]
     ServerName(String),
-    /// Certificate and key do not fit, or cannot be used.
-    #[error("certificate {}: {source}", path.display())]
-    Certificate {
-        /// File of the certificate.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: rustls::Error,
-    },
     /// The authorities cannot be used to check anything.
     #[error("authorities: {0}")]
     Authorities(#[from] rustls::server::VerifierBuilderError),
@@ -114,9 +89,12 @@ impl TlsClient {
             .dangerous()
             .with_custom_certificate_verifier(verifier(settings, provider)?);
         let mut config = match identity(settings)? {
-            Some((path, chain, key)) => builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|source| TlsError::Certificate { path, source })?,
+            Some(identity) => {
+                let files = identity.files();
+                builder
+                    .with_client_auth_cert(identity.chain, identity.secret)
+                    .map_err(|source| Identity::refused(files, source))?
+            }
             None => builder.with_no_client_auth(),
         };
         let protocols = settings.protocols.iter();
@@ -157,11 +135,11 @@ pub(crate) fn refusal(error: &io::Error) -> String {
         rustls::CertificateError::UnknownIssuer => {
             "certificate is signed by an authority that is not trusted here".to_owned()
         }
-        // An authority's certificate where a server's is due: mostly one that signs itself.
+        // An authority's certificate where another is due: mostly one that signs itself.
         rustls::CertificateError::Other(other)
             if other.to_string().contains("CaUsedAsEndEntity") =>
         {
-            "certificate is self-signed or an authority's own, which proves nothing of a server"
+            "certificate is self-signed or an authority's own, which proves nothing of who shows it"
                 .to_owned()
         }
         _ => error.to_string(),
@@ -186,16 +164,16 @@ fn verifier(
 
 /// Whom to trust: those that the settings name, else the system's.
 fn authorities(settings: &TlsSettings) -> Result<RootCertStore, TlsError> {
-    let mut store = RootCertStore::empty();
     let files = match (&settings.ca_file, &settings.ca_path) {
         (Some(_), Some(_)) => {
             let reason = "either a file or a directory of authorities, not both";
             return Err(TlsError::Combination(reason));
         }
         (Some(file), None) => vec![file.clone()],
-        (None, Some(directory)) => files_of(directory)?,
+        (None, Some(directory)) => credentials::files_of(directory)?,
         (None, None) => {
             let found = rustls_native_certs::load_native_certs();
+            let mut store = RootCertStore::empty();
             // Some systems carry authorities that the library cannot read; the others count.
             let (added, _) = store.add_parsable_certificates(found.certs);
             let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
@@ -205,76 +183,16 @@ fn authorities(settings: &TlsSettings) -> Result<RootCertStore, TlsError> {
             };
         }
     };
-    for file in files {
-        for certificate in certificates("authorities", &file)? {
-            store
-                .add(certificate)
-                .map_err(|error| unreadable("authorities", &file, error))?;
-        }
-    }
-    Ok(store)
+    Ok(credentials::authorities(&files)?)
 }
-
-/// The files of a directory, in name order.
-fn files_of(directory: &Path) -> Result<Vec<PathBuf>, TlsError> {
-    let kind = "directory of authorities";
-    let failed = |error: io::Error| unreadable(kind, directory, error);
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    match files.as_slice() {
-        [] => Err(TlsError::Empty {
-            kind: "files",
-            path: directory.to_owned(),
-        }),
-        _ => Ok(files),
-    }
-}
-
-fn certificates(kind: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |error| unreadable(kind, path, error);
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .map_err(failed)?
-        .collect();
-    let found = found.map_err(failed)?;
-    if found.is_empty() {
-        let path = path.to_owned();
-        return Err(TlsError::Empty { kind, path });
-    }
-    Ok(found)
-}
-
-type Identity = (
-    PathBuf,
-    Vec<CertificateDer<'static>>,
-    PrivateKeyDer<'static>,
-);
 
 /// Who this side says it is.
-fn identity(settings: &TlsSettings) -> Result<Option<Identity>, TlsError> {
+fn identity(settings: &TlsSettings) -> Result<Option<Identity<'_>>, TlsError> {
     match (&settings.client_cert, &settings.client_key) {
         (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => {
-            let chain = certificates("certificate", certificate)?;
-            let key =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("key", key, error))?;
-            Ok(Some((certificate.clone(), chain, key)))
-        }
+        (Some(certificate), Some(key)) => Ok(Some(Identity::read(certificate, key)?)),
         _ => Err(TlsError::Combination(
             "a client certificate and its key are given together or not at all",
         )),
-    }
-}
-
-fn unreadable(kind: &'static str, path: &Path, error: impl Display) -> TlsError {
-    TlsError::File {
-        kind,
-        path: path.to_owned(),
-        reason: error.to_string(),
     }
 }

@@ -136,14 +136,14 @@ impl<'a> Reader<'a> {
         T::try_from(number).map_err(|_| ReadError::Range)
     }
 
-    /// A truth value; nil is `false`.
+    /// A truth value, also as 0 or 1; nil is `false`.
     ///
     /// # Errors
     /// The value is none.
     pub fn boolean(&mut self) -> Result<bool, ReadError> {
         match self.octet()? {
-            0xc0 | 0xc2 => Ok(false),
-            0xc3 => Ok(true),
+            0xc0 | 0xc2 | 0x00 => Ok(false),
+            0xc3 | 0x01 => Ok(true),
             marker => Err(unexpected(marker, "a truth value")),
         }
     }

@@ -200,7 +200,7 @@ fn values_of_another_type_are_refused_by_name() {
     assert_eq!(error.to_string(), "octet 0xc3 does not begin a map");
     assert!(Reader::new(&[0x01]).array().is_err());
     assert!(Reader::new(&[0x01]).octets().is_err());
-    assert!(Reader::new(&[0x01]).boolean().is_err());
+    assert!(Reader::new(&[0x02]).boolean().is_err());
     assert!(Reader::new(&[0xa0]).unsigned::<u64>().is_err());
     assert!(Reader::new(&[0xa0]).float().is_err());
     assert!(Reader::new(&[0xc1]).skip().is_err());
