@@ -101,6 +101,11 @@ impl NodeEntry {
     pub fn node_checks(&self) -> impl Iterator<Item = &Arc<CheckEntry>> {
         self.own_checks.iter().map(|ByCheckId(check)| check)
     }
+    /// The instance that a check of this node belongs to; `None` for the node's own.
+    pub fn owner_of(&self, entry: &CheckEntry) -> Option<&Arc<Instance>> {
+        let service = entry.check.service_id.as_ref();
+        service.and_then(|id| self.instance(id))
+    }
     /// One check.
     pub fn check(&self, id: &CheckId) -> Option<&Arc<CheckEntry>> {
         self.checks.get(id).map(|ByCheckId(check)| check)
@@ -241,10 +246,9 @@ impl State {
             let wanted = move |entry: &&Arc<CheckEntry>| {
                 status.is_none_or(|status| entry.check.status == status)
             };
-            node.checks().filter(wanted).map(move |entry| {
-                let service = entry.check.service_id.as_ref();
-                (node, entry, service.and_then(|id| node.instance(id)))
-            })
+            node.checks()
+                .filter(wanted)
+                .map(move |entry| (node, entry, node.owner_of(entry)))
         })
     }
 

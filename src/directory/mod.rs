@@ -6,19 +6,39 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::catalog::{Command, Operation, Outcome, Reader, Refusal, State, WatchKey, open_client};
+use crate::catalog::{
+    Command, Operation, Outcome, Reader, Refusal, State, WatchKey, Watcher, open_client,
+};
 use crate::clock;
 use crate::raft::Proposer;
 use crate::types::{Datacenter, Index, RequestContext};
 
+mod coordinates;
 mod datacenters;
+mod draft;
+mod event;
+mod keyring;
 mod locations;
+pub mod methods;
+mod selection;
+mod several;
+pub mod turns;
+mod wire;
 
+pub use self::coordinates::{CoordinateDraft, LocationDraft, LocationError, ServerLocations};
+pub use self::draft::{
+    CheckDraft, DeregistrationDraft, RegisterError, RegistrationDraft, ServiceDraft, warn_of_names,
+};
+pub use self::event::unsent;
+pub use self::keyring::{KeyAsking, PoolKeys, RELAY_FACTOR_MAX, RelayFactorError, mistakes};
 pub use self::locations::LOCATIONS_PERIOD;
+pub use self::selection::{Selection, find_node, instances_of};
+pub use self::several::several;
 pub use crate::raft::ProposeError;
 
 /// Bounds of reads.
@@ -149,19 +169,33 @@ impl Directory {
         context: &RequestContext,
         key: &WatchKey,
     ) -> Result<Answer, ReadError> {
+        self.read_several(context, std::slice::from_ref(key)).await
+    }
+
+    /// The same for what several keys cover: the index is the greatest one of theirs.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(in crate::directory) async fn read_several(
+        &self,
+        context: &RequestContext,
+        keys: &[WatchKey],
+    ) -> Result<Answer, ReadError> {
         self.check_datacenter(context)
             .ok_or(ReadError::NoPathToDatacenter)?;
         self.proposer()?;
         let deadline = clock::now() + self.wait(context);
         loop {
-            // The watcher is made before the state is read, so that no change falls between.
+            // The watchers are made before the state is read, so that no change falls between.
             let blocking = context.index.filter(|index| *index > Index::ZERO);
-            let mut watcher = blocking.map(|_| self.reader.watch(key));
+            let watch = |key| self.reader.watch(key);
+            let mut watchers = blocking.map(|_| keys.iter().map(watch).collect::<Vec<_>>());
             let state = self.reader.state();
-            let index = state.index_of(key);
-            if let (Some(watcher), Some(seen)) = (&mut watcher, blocking)
+            let indexes = keys.iter().map(|key| state.index_of(key));
+            let index = indexes.max().unwrap_or(Index(1));
+            if let (Some(watchers), Some(seen)) = (&mut watchers, blocking)
                 && index <= seen
-                && tokio::time::timeout_at(deadline, watcher.changed())
+                && tokio::time::timeout_at(deadline, any_changed(watchers))
                     .await
                     .is_ok()
             {
@@ -221,6 +255,21 @@ impl Directory {
         let wait = asked.min(self.config.wait_max);
         wait + (wait / 16).mul_f64(rand::rng().random())
     }
+}
+
+/// Waits until one of them tells of a change.
+async fn any_changed(watchers: &mut [Watcher]) {
+    let changes = watchers.iter_mut();
+    let mut changes: Vec<_> = changes.map(|watcher| Box::pin(watcher.changed())).collect();
+    std::future::poll_fn(|context| {
+        for change in &mut changes {
+            if change.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]

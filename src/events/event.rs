@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
+use crate::gossip::membership::EVENT_PREFIX;
 use crate::gossip::pool::{Pool, PoolError};
 use crate::gossip::serf::LamportTime;
 use crate::msgpack::{ReadError, Reader, Writer};
 
-use super::PREFIX;
 use super::filters::{FilterError, Filters};
 
 /// Octets that the name with its prefix and the written event may have together.
@@ -97,7 +97,7 @@ impl Event {
             return Err(EventError::Tag);
         }
         // First, so that no long expression is compiled.
-        if PREFIX.len() + event.name.len() + event.written().len() > OCTETS_MAX {
+        if EVENT_PREFIX.len() + event.name.len() + event.written().len() > OCTETS_MAX {
             return Err(EventError::Length);
         }
         event.filters()?;
@@ -109,7 +109,7 @@ impl Event {
     /// # Errors
     /// The pool does not take it; nothing was sent.
     pub async fn fire(&self, pool: &Pool) -> Result<(), PoolError> {
-        let name = format!("{PREFIX}{}", self.name);
+        let name = format!("{EVENT_PREFIX}{}", self.name);
         pool.fire(&name, &self.written(), false).await.map(drop)
     }
 
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn the_limit_counts_every_octet() {
         let written = Event::new("a", &[0; 256], "", "", "").unwrap().written();
-        let room = OCTETS_MAX - PREFIX.len() - 1 - written.len() + 256;
+        let room = OCTETS_MAX - EVENT_PREFIX.len() - 1 - written.len() + 256;
         assert!(Event::new("a", &vec![0; room], "", "", "").is_ok());
         let more = Event::new("a", &vec![0; room + 1], "", "", "");
         assert_eq!(more, Err(EventError::Length));

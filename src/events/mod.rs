@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
+use crate::gossip::membership::EVENT_PREFIX;
 use crate::gossip::serf::UserEvent;
 use crate::local::Local;
 use crate::task::Tasks;
@@ -27,8 +28,6 @@ use filters::Filters;
 
 /// Events that are kept at most; a further one takes the place of the oldest.
 pub const KEPT_MAX: usize = 256;
-/// What the names of user events begin with that carry events; the event's own name follows.
-const PREFIX: &str = "consul:event:";
 /// The event of the reference that asks agents to run a command, which none does here.
 const EXECUTION: &str = "_rexec";
 
@@ -74,7 +73,7 @@ async fn follow(
 
 /// Keeps what was told, if it is an event for this agent.
 fn take(told: &UserEvent, local: &Local, keep: &watch::Sender<Recent>) {
-    if !told.name.starts_with(PREFIX) {
+    if !told.name.starts_with(EVENT_PREFIX) {
         return;
     }
     let (event, filters) = match receive(told) {

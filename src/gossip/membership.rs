@@ -2,6 +2,10 @@
 
 use super::pool::Pool;
 
+/// What the names of user events of the LAN pool begin with that carry what users send to all
+/// agents; the name that the user gave follows.
+pub const EVENT_PREFIX: &str = "consul:event:";
+
 /// The pools that this agent is in. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Membership {

@@ -4,11 +4,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use crate::directory::several;
 use crate::gossip::pool::{JoinFailure, Joined, Pool, PoolError, Target};
 use crate::gossip::serf::SerfError;
 
 use super::agent_shape::AgentMember;
-use super::error::{ApiError, several};
+use super::error::ApiError;
 use super::extract::Tail;
 use super::json::Json;
 use super::query::{Query, cut};

@@ -1,15 +1,15 @@
 //! `/v1/catalog`: nodes and services as registered, and registration past the agents.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 
-use crate::catalog::{self, Instance, NodeEntry, Operation, WatchKey};
+use crate::catalog::{Instance, NodeEntry, Operation, WatchKey};
+use crate::directory::{DeregistrationDraft, RegistrationDraft, find_node, warn_of_names};
 use crate::filter::{CatalogRow, NodeRow, RowKind, ServiceRow};
-use crate::types::{NodeId, NodeName, RequestContext, ServiceName};
+use crate::types::RequestContext;
 
 use super::Shared;
 use super::error::ApiError;
@@ -17,7 +17,6 @@ use super::extract::{ApiJson, Tail};
 use super::health::asked_service;
 use super::json::{self, Json};
 use super::query::Query;
-use super::register::{DeregisterBody, RegisterBody, warn_of_names};
 use super::reply::{self, Size};
 use super::routes::Routes;
 use super::select::{Selection, instances_of, is_cached};
@@ -41,7 +40,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 async fn register(
     State(api): State<Shared>,
     mut context: RequestContext,
-    ApiJson(body): ApiJson<RegisterBody>,
+    ApiJson(body): ApiJson<RegistrationDraft>,
 ) -> Result<Json<bool>, ApiError> {
     let (datacenter, registration) = body.check()?;
     context.datacenter = datacenter;
@@ -55,7 +54,7 @@ async fn register(
 async fn deregister(
     State(api): State<Shared>,
     mut context: RequestContext,
-    ApiJson(body): ApiJson<DeregisterBody>,
+    ApiJson(body): ApiJson<DeregistrationDraft>,
 ) -> Result<Json<bool>, ApiError> {
     let (datacenter, deregistration) = body.check()?;
     context.datacenter = datacenter;
@@ -95,7 +94,7 @@ async fn nodes(
                     let (node, datacenter) = (&*entry.node, &datacenter);
                     selection.takes_row(&NodeRow { node, datacenter })
                 });
-            let nodes = selection.in_order(state, &own, nodes, |entry| entry);
+            let nodes = selection.in_order(state, Some(&own), nodes, |entry| entry);
             nodes.map(|entry| NodeShape::new(entry, &datacenter))
         };
         json::to_vec(&Sequence(rows))
@@ -116,7 +115,7 @@ async fn services(
         .await?;
     let response = reply::build(&api, answer, &context, Size::Large, move |state| {
         if selection.looks_at_nodes() {
-            return json::to_vec(&tags_on_nodes(state, &selection));
+            return json::to_vec(&selection.tags_on_nodes(state));
         }
         let rows = || {
             state
@@ -126,24 +125,6 @@ async fn services(
         json::to_vec(&Mapping(rows))
     });
     Ok(reply::mark_cached(response.await?, cached))
-}
-
-/// Services and their tags on the selected nodes only.
-fn tags_on_nodes<'a>(
-    state: &'a catalog::State,
-    selection: &Selection,
-) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
-    let mut tags: BTreeMap<&ServiceName, BTreeSet<&str>> = BTreeMap::new();
-    let nodes = state
-        .nodes()
-        .filter(|entry| selection.takes_node(&entry.node));
-    for instance in nodes.flat_map(|node| node.instances()) {
-        let of_service = tags.entry(&instance.service.name).or_default();
-        of_service.extend(instance.service.tags.iter().map(|tag| &**tag));
-    }
-    tags.into_iter()
-        .map(|(name, tags)| (name.as_str(), tags))
-        .collect()
 }
 
 /// `GET /v1/catalog/service/:service`: its instances, in the order of `health/service`; blocks.
@@ -177,7 +158,7 @@ async fn service(
                         service: ServiceRow(&instance.service),
                     })
                 });
-            let rows = selection.in_order(state, &own, rows, |(node, _)| node);
+            let rows = selection.in_order(state, Some(&own), rows, |(node, _)| node);
             rows.map(|(node, instance)| RowShape::new(node, instance, &datacenter))
         };
         json::to_vec(&Sequence(rows))
@@ -281,12 +262,4 @@ fn node_key(api: &Shared, asked: &str) -> Result<WatchKey, ApiError> {
     let found = find_node(&state, asked).map(|entry| entry.node.name.clone());
     let name = found.or_else(|| asked.parse().ok());
     Ok(name.map_or(WatchKey::Nodes, WatchKey::NodeServices))
-}
-
-/// The node with this name, else the one with this id.
-fn find_node<'a>(state: &'a catalog::State, asked: &str) -> Option<&'a NodeEntry> {
-    let by_name = asked.parse::<NodeName>().ok();
-    let by_name = by_name.and_then(|name| state.node(&name));
-    let by_id = || state.node_by_id(asked.parse::<NodeId>().ok()?);
-    by_name.or_else(by_id).map(|entry| &**entry)
 }

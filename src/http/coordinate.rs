@@ -1,18 +1,13 @@
 //! `/v1/coordinate`: where nodes are in the network, from which round-trip times are estimated.
 
-use std::collections::BTreeMap;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::catalog::{Location, NodeEntry, WatchKey};
-use crate::gossip::pool::Pool;
-use crate::types::{
-    Coordinate, CoordinateError, Datacenter, Member, MemberStatus, NameError, NodeName,
-    RequestContext,
-};
+use crate::catalog::{NodeEntry, WatchKey};
+use crate::directory::{CoordinateDraft, LocationDraft, LocationError, ServerLocations};
+use crate::types::{Coordinate, NodeName, RequestContext};
 
 use super::Shared;
 use super::error::ApiError;
@@ -90,68 +85,28 @@ struct DatacenterShape<'a> {
     coordinates: Vec<LocationShape<'a>>,
 }
 
+impl<'a> DatacenterShape<'a> {
+    fn new(known: &'a ServerLocations) -> Self {
+        let servers = known.servers.iter();
+        Self {
+            datacenter: &known.datacenter,
+            area_id: "wan",
+            coordinates: servers
+                .map(|(node, coordinate)| LocationShape::new(node, coordinate))
+                .collect(),
+        }
+    }
+}
+
 /// `GET /v1/coordinate/datacenters`: the servers of each datacenter, as far as the WAN pool knows
 /// where they are; no index.
 ///
 /// # Errors
 /// 500: a client agent knows no server.
 async fn datacenters(State(api): State<Shared>) -> Result<Response, ApiError> {
-    let wan = api.wan();
-    let known = api.directory.datacenters(wan)?;
-    let members = wan.map(Pool::members);
-    let description = api.control.description();
-    let own = format!("{}.{}", description.node, description.datacenter);
-    let coordinate_of = |name: &str| {
-        let pool = wan?;
-        if name == own {
-            return Some(pool.coordinate());
-        }
-        pool.coordinate_of(name)
-    };
-    let members = members.as_deref().unwrap_or_default();
-    Ok(Json(by_datacenter(&known, members, coordinate_of)).into_response())
-}
-
-/// Where the servers of each datacenter are, in the order of names. Those that have left are not.
-fn by_datacenter<'a>(
-    known: &'a [Datacenter],
-    members: &'a [Member],
-    coordinate_of: impl Fn(&str) -> Option<Coordinate>,
-) -> Vec<DatacenterShape<'a>> {
-    let known = known.iter().map(|name| (name.as_str(), Vec::new()));
-    let mut found: BTreeMap<&str, Vec<LocationShape<'a>>> = known.collect();
-    let is_there =
-        |member: &&Member| !matches!(member.status, MemberStatus::None | MemberStatus::Left);
-    for member in members.iter().filter(is_there) {
-        let Some(datacenter) = member.tags.get("dc") else {
-            continue;
-        };
-        let servers = found.entry(datacenter).or_default();
-        if let Some(coordinate) = coordinate_of(&member.name) {
-            servers.push(LocationShape::new(
-                short_name(member, datacenter),
-                &coordinate,
-            ));
-        }
-    }
-    let found = found.into_iter();
-    found
-        .map(|(datacenter, mut coordinates)| {
-            coordinates.sort_unstable_by_key(|location| location.node);
-            DatacenterShape {
-                datacenter,
-                area_id: "wan",
-                coordinates,
-            }
-        })
-        .collect()
-}
-
-/// The name of a server's node: in the WAN pool its datacenter follows after a dot.
-fn short_name<'a>(member: &'a Member, datacenter: &str) -> &'a str {
-    let name = member.name.as_str();
-    let node = name.strip_suffix(datacenter);
-    node.and_then(|node| node.strip_suffix('.')).unwrap_or(name)
+    let known = api.directory.server_locations(api.wan())?;
+    let shown: Vec<_> = known.iter().map(DatacenterShape::new).collect();
+    Ok(Json(shown).into_response())
 }
 
 /// `GET /v1/coordinate/nodes`: all nodes whose coordinates are known; blocks.
@@ -203,61 +158,28 @@ async fn node(
     Ok(reply::without_consistency(response.await?))
 }
 
-/// Body of `PUT /v1/coordinate/update`, decoded but not checked.
-#[derive(Debug)]
-struct UpdateBody {
-    datacenter: Option<String>,
-    node: String,
-    segment: String,
-    coordinate: Option<NumbersBody>,
-}
-
-#[derive(Debug)]
-struct NumbersBody {
-    vector: Vec<f64>,
-    error: f64,
-    adjustment: f64,
-    height: f64,
-}
-
-/// Why a coordinate is refused. Nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum UpdateError {
-    #[error("Must provide node")]
-    NoNode,
-    #[error(transparent)]
-    Name(#[from] NameError),
-    #[error("field Segment: {segment:?}, but there are no network segments")]
-    Segment { segment: String },
-    #[error("field Coord: it is missing")]
-    NoCoordinate,
-    #[error(transparent)]
-    Coordinate(#[from] CoordinateError),
-    #[error("No path to datacenter")]
-    NoPathToDatacenter,
-}
-
-impl From<UpdateError> for ApiError {
-    fn from(error: UpdateError) -> Self {
+impl From<LocationError> for ApiError {
+    fn from(error: LocationError) -> Self {
         let text = error.to_string();
         match error {
             // As clients know it.
-            UpdateError::Coordinate(_) => Self::internal(text),
-            UpdateError::NoNode
-            | UpdateError::Name(_)
-            | UpdateError::Segment { .. }
-            | UpdateError::NoCoordinate
-            | UpdateError::NoPathToDatacenter => Self::bad_request(text),
+            LocationError::Coordinate(_) => Self::internal(text),
+            LocationError::NoNode
+            | LocationError::Name(_)
+            | LocationError::Segment { .. }
+            | LocationError::NoCoordinate
+            | LocationError::NoPathToDatacenter => Self::bad_request(text),
         }
     }
 }
 
-impl ApiBody for UpdateBody {
+/// Body of `PUT /v1/coordinate/update`.
+impl ApiBody for LocationDraft {
     const UNKNOWN: Unknown = Unknown::Ignored;
 
     fn read(fields: &mut Fields) -> Result<Self, FieldError> {
         Ok(Self {
-            datacenter: fields.text("Datacenter")?,
+            datacenter: fields.text("Datacenter")?.unwrap_or_default(),
             node: fields.text("Node")?.unwrap_or_default(),
             segment: fields.text("Segment")?.unwrap_or_default(),
             coordinate: fields.object("Coord", read_numbers)?,
@@ -265,39 +187,13 @@ impl ApiBody for UpdateBody {
     }
 }
 
-fn read_numbers(fields: &mut Fields) -> Result<NumbersBody, FieldError> {
-    Ok(NumbersBody {
+fn read_numbers(fields: &mut Fields) -> Result<CoordinateDraft, FieldError> {
+    Ok(CoordinateDraft {
         vector: fields.numbers("Vec")?.unwrap_or_default(),
         error: fields.number("Error")?.unwrap_or_default(),
         adjustment: fields.number("Adjustment")?.unwrap_or_default(),
         height: fields.number("Height")?.unwrap_or_default(),
     })
-}
-
-impl UpdateBody {
-    fn check(self) -> Result<(Option<Datacenter>, Location), UpdateError> {
-        let named = self.datacenter.filter(|name| !name.is_empty());
-        let datacenter = named.map(|name| name.parse()).transpose();
-        let datacenter = datacenter.map_err(|_| UpdateError::NoPathToDatacenter)?;
-        if self.node.is_empty() {
-            return Err(UpdateError::NoNode);
-        }
-        if !self.segment.is_empty() {
-            let segment = self.segment.chars().take(64).collect();
-            return Err(UpdateError::Segment { segment });
-        }
-        let numbers = self.coordinate.ok_or(UpdateError::NoCoordinate)?;
-        let location = Location {
-            node: self.node.parse()?,
-            coordinate: Coordinate::new(
-                &numbers.vector,
-                numbers.error,
-                numbers.adjustment,
-                numbers.height,
-            )?,
-        };
-        Ok((datacenter, location))
-    }
 }
 
 /// `PUT /v1/coordinate/update`: says where a node is. It takes up to five seconds to show, and
@@ -309,7 +205,7 @@ impl UpdateBody {
 async fn update(
     State(api): State<Shared>,
     mut context: RequestContext,
-    ApiJson(body): ApiJson<UpdateBody>,
+    ApiJson(body): ApiJson<LocationDraft>,
 ) -> Result<StatusCode, ApiError> {
     let (datacenter, location) = body.check()?;
     context.datacenter = context.datacenter.or(datacenter);
@@ -321,49 +217,11 @@ async fn update(
 mod tests {
     use super::super::extract::decode_body;
     use super::*;
-
-    fn member(name: &str, datacenter: Option<&str>, status: MemberStatus) -> Member {
-        let tag = datacenter.map(|name| ("dc".to_owned(), name.to_owned()));
-        Member {
-            name: name.to_owned(),
-            address: [127, 0, 0, 1].into(),
-            port: 8302,
-            tags: tag.into_iter().collect(),
-            status,
-            versions: [1, 5, 2, 2, 5, 4],
-        }
-    }
-
-    #[test]
-    fn servers_are_listed_by_datacenter_without_it_in_their_names() {
-        let known = ["dc1".parse().unwrap()];
-        let members = [
-            member("b.dc2", Some("dc2"), MemberStatus::Failed),
-            member("a.dc2", Some("dc2"), MemberStatus::Alive),
-            member("gone.dc2", Some("dc2"), MemberStatus::Left),
-            member("silent.dc3", Some("dc3"), MemberStatus::Alive),
-            member("odd", Some("dc2"), MemberStatus::Alive),
-            member("untagged.dc2", None, MemberStatus::Alive),
-        ];
-        let coordinate_of = |name: &str| (name != "silent.dc3").then_some(Coordinate::START);
-        let shown = by_datacenter(&known, &members, coordinate_of);
-        let shown: Vec<_> = shown
-            .iter()
-            .map(|one| {
-                let nodes: Vec<_> = one.coordinates.iter().map(|found| found.node).collect();
-                (one.datacenter, nodes.join(" "))
-            })
-            .collect();
-        let expected = [("dc1", ""), ("dc2", "a b odd"), ("dc3", "")];
-        assert_eq!(
-            shown,
-            expected.map(|(name, nodes)| (name, nodes.to_owned()))
-        );
-    }
+    use crate::catalog::Location;
 
     fn checked(text: &str) -> Result<Location, (u16, String)> {
         let refused = |error: ApiError| (error.status().as_u16(), error.text().to_owned());
-        let body: UpdateBody = decode_body(text.as_bytes()).map_err(refused)?;
+        let body: LocationDraft = decode_body(text.as_bytes()).map_err(refused)?;
         let checked = body.check().map_err(ApiError::from).map_err(refused)?;
         Ok(checked.1)
     }

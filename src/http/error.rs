@@ -8,6 +8,7 @@ use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 
 use crate::catalog::Refusal;
+use crate::directory::turns::TurnError;
 use crate::directory::{NoServers, ProposeError, ReadError, WriteError};
 
 use super::reply;
@@ -88,16 +89,6 @@ impl ApiError {
     }
 }
 
-/// Several errors in one text, in the form that Go programs give them.
-pub(crate) fn several(errors: &[String]) -> String {
-    let head = match errors.len() {
-        1 => "1 error occurred:".to_owned(),
-        count => format!("{count} errors occurred:"),
-    };
-    let lines = errors.iter().map(|error| format!("\n\t* {error}"));
-    std::iter::once(head).chain(lines).collect::<String>() + "\n\n"
-}
-
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = match self.text {
@@ -152,6 +143,16 @@ impl From<WriteError> for ApiError {
     }
 }
 
+impl From<TurnError> for ApiError {
+    fn from(error: TurnError) -> Self {
+        let text = error.to_string();
+        match error {
+            TurnError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, text).retry(),
+            TurnError::Stopping => Self::internal(text).retry(),
+        }
+    }
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -200,6 +201,12 @@ mod tests {
         let index = response.headers().get("X-Consul-Index");
         assert_eq!(index.unwrap(), "1");
         assert_eq!(status_of(WriteError::NoServers(NoServers)), (500, true));
+    }
+
+    #[test]
+    fn large_answers_without_a_turn_are_503() {
+        assert_eq!(status_of(TurnError::Busy), (503, true));
+        assert_eq!(status_of(TurnError::Stopping), (500, true));
     }
 
     #[test]

@@ -8,12 +8,13 @@ use data_encoding::BASE64;
 use serde::Serialize;
 
 use crate::clock;
+use crate::directory::unsent;
 use crate::events::{Event, EventError};
 use crate::gossip::pool::PoolError;
 use crate::gossip::serf::SerfError;
 use crate::types::{Index, RequestContext};
 
-use super::error::{ApiError, several};
+use super::error::ApiError;
 use super::extract::{Octets, Tail};
 use super::json::Json;
 use super::query::Query;
@@ -145,13 +146,6 @@ fn not_fired(error: &PoolError) -> ApiError {
         PoolError::Serf(SerfError::Event(_)) => ApiError::bad_request(text),
         PoolError::Serf(_) | PoolError::Stopped => ApiError::internal(text),
     }
-}
-
-/// Why an event was not sent, as clients of the reference know it.
-fn unsent(reason: &str) -> String {
-    several(&[format!(
-        "error broadcasting event to segment \"\": {reason}"
-    )])
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ async fn service(
                         datacenter,
                     })
                 });
-            let rows = selection.in_order(state, &own, rows, |(node, _)| node);
+            let rows = selection.in_order(state, Some(&own), rows, |(node, _)| node);
             rows.map(|(node, instance)| HealthShape::new(node, instance, &datacenter))
         };
         super::json::to_vec(&Sequence(rows))
@@ -146,7 +146,7 @@ async fn checks(
                     checks.map(move |entry| (node, entry, Some(&**instance)))
                 })
                 .filter(|(node, entry, owner)| takes_check(&selection, node, entry, *owner));
-            let rows = selection.in_order(state, &own, rows, |(node, _, _)| node);
+            let rows = selection.in_order(state, Some(&own), rows, |(node, _, _)| node);
             rows.map(|(node, entry, owner)| CheckShape::new(node, entry, owner))
         };
         super::json::to_vec(&Sequence(rows))
@@ -187,7 +187,7 @@ async fn state(
                     .filter(|(node, _, _)| selection.takes_node(&node.node))
                     .map(|(node, entry, owner)| (node, entry, owner.map(|owner| &**owner)))
                     .filter(|(node, entry, owner)| takes_check(&selection, node, entry, *owner));
-                let rows = selection.in_order(state, &own, rows, |(node, _, _)| node);
+                let rows = selection.in_order(state, Some(&own), rows, |(node, _, _)| node);
                 rows.map(|(node, entry, owner)| CheckShape::new(node, entry, owner))
             };
             super::json::to_vec(&Sequence(rows))

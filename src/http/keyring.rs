@@ -8,20 +8,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 
+use crate::directory::{KeyAsking, PoolKeys, RelayFactorError, mistakes, several};
 use crate::gossip::keyring::Key;
-use crate::gossip::pool::{KeyReport, Pool, PoolError};
 use crate::gossip::serf::KeyOperation;
 
-use super::error::{ApiError, several};
+use super::error::ApiError;
 use super::extract::{ApiBody, ApiJson};
 use super::fields::{FieldError, Fields, Unknown};
 use super::json::Json;
 use super::query::{Query, cut, parse_bool};
 use super::routes::Routes;
 use super::{Api, Shared};
-
-/// Most members that repeat each answer.
-const RELAY_FACTOR_MAX: u8 = 5;
 
 /// Adds the path of this group.
 pub(crate) fn routes(routes: Routes) -> Routes {
@@ -36,22 +33,35 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 /// What the members of one pool answered.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct PoolAnswer {
+struct PoolShape<'a> {
     #[serde(rename = "WAN")]
     wan: bool,
-    datacenter: String,
+    datacenter: &'a str,
     segment: &'static str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    messages: BTreeMap<String, String>,
+    messages: &'a BTreeMap<String, String>,
     /// Members that have each key.
-    keys: BTreeMap<String, usize>,
+    keys: &'a BTreeMap<String, usize>,
     /// Members that encrypt with each key.
-    primary_keys: BTreeMap<String, usize>,
+    primary_keys: BTreeMap<&'a str, usize>,
     #[serde(rename = "NumNodes")]
     members: usize,
-    /// Why it did not succeed everywhere.
-    #[serde(skip)]
-    error: Option<String>,
+}
+
+impl<'a> PoolShape<'a> {
+    fn new(answer: &'a PoolKeys) -> Self {
+        let primary_keys = answer.primary_keys.iter();
+        let named = primary_keys.filter(|(key, _)| !key.is_empty());
+        Self {
+            wan: answer.wan,
+            datacenter: answer.datacenter.as_str(),
+            segment: "",
+            messages: &answer.messages,
+            keys: &answer.keys,
+            primary_keys: named.map(|(key, count)| (key.as_str(), *count)).collect(),
+            members: answer.members,
+        }
+    }
 }
 
 /// A key in the body of a request.
@@ -81,50 +91,39 @@ impl KeyBody {
     }
 }
 
-/// How members are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Asking {
-    /// Members that repeat each answer.
-    relay_factor: u8,
-    /// Whether only the LAN pool is asked.
-    local_only: bool,
+/// Reads `?relay-factor=` and `?local-only=`.
+///
+/// # Errors
+/// 400: they are not a number up to 5 and a truth value.
+fn asking(query: &Query) -> Result<KeyAsking, ApiError> {
+    let relay_factor = match query.get_filled("relay-factor") {
+        None => 0,
+        Some(text) => relay_factor(text)?,
+    };
+    KeyAsking::new(relay_factor, local_only(query)?).map_err(out_of_range)
 }
 
-impl Asking {
-    /// Reads `?relay-factor=` and `?local-only=`.
-    ///
-    /// # Errors
-    /// 400: they are not a number up to 5 and a truth value.
-    fn of(query: &Query) -> Result<Self, ApiError> {
-        let relay_factor = match query.get_filled("relay-factor") {
-            None => 0,
-            Some(text) => relay_factor(text)?,
-        };
-        let local_only = match query.get_filled("local-only") {
-            None => false,
-            Some(text) => parse_bool(text).ok_or_else(|| {
-                let text = format!("Bad request: Error parsing local-only: {}", cut(text));
-                ApiError::bad_request(text)
-            })?,
-        };
-        Ok(Self {
-            relay_factor,
-            local_only,
-        })
+/// The same for a change, which both pools must take.
+///
+/// # Errors
+/// 400: also where only the LAN pool is asked for.
+fn asking_for_change(query: &Query) -> Result<KeyAsking, ApiError> {
+    let asking = asking(query)?;
+    if local_only(query)? {
+        let text = "Bad request: local-only is only for a list of the keys";
+        return Err(ApiError::bad_request(text));
     }
+    Ok(asking)
+}
 
-    /// The same for a change, which both pools must take.
-    ///
-    /// # Errors
-    /// 400: also where only the LAN pool is asked for.
-    fn of_change(query: &Query) -> Result<Self, ApiError> {
-        let asking = Self::of(query)?;
-        if asking.local_only {
-            let text = "Bad request: local-only is only for a list of the keys";
-            return Err(ApiError::bad_request(text));
-        }
-        Ok(asking)
-    }
+fn local_only(query: &Query) -> Result<bool, ApiError> {
+    let Some(text) = query.get_filled("local-only") else {
+        return Ok(false);
+    };
+    parse_bool(text).ok_or_else(|| {
+        let text = format!("Bad request: Error parsing local-only: {}", cut(text));
+        ApiError::bad_request(text)
+    })
 }
 
 fn relay_factor(text: &str) -> Result<u8, ApiError> {
@@ -134,15 +133,11 @@ fn relay_factor(text: &str) -> Result<u8, ApiError> {
             cut(text)
         ))
     })?;
-    let factor = u8::try_from(number).ok();
-    factor
-        .filter(|factor| *factor <= RELAY_FACTOR_MAX)
-        .ok_or_else(|| {
-            ApiError::bad_request(format!(
-                "Bad request: Invalid relay-factor: Relay factor must be in range: \
-                 [0, {RELAY_FACTOR_MAX}]"
-            ))
-        })
+    u8::try_from(number).map_err(|_| out_of_range(RelayFactorError))
+}
+
+fn out_of_range(error: RelayFactorError) -> ApiError {
+    ApiError::bad_request(format!("Bad request: Invalid relay-factor: {error}"))
 }
 
 /// `GET /v1/operator/keyring[?relay-factor=&local-only=]`: the keys of each pool, and how many
@@ -151,8 +146,9 @@ fn relay_factor(text: &str) -> Result<u8, ApiError> {
 /// # Errors
 /// 400: a bad parameter. 500: not a server, or not all members answered with their keys.
 async fn list(State(api): State<Shared>, query: Query) -> Result<Response, ApiError> {
-    let answers = api.ask(&KeyOperation::List, Asking::of(&query)?).await?;
-    Ok(Json(answers).into_response())
+    let answers = api.ask(&KeyOperation::List, asking(&query)?).await?;
+    let shown: Vec<_> = answers.iter().map(PoolShape::new).collect();
+    Ok(Json(shown).into_response())
 }
 
 /// `POST /v1/operator/keyring`: adds a key on all members.
@@ -200,7 +196,7 @@ impl Api {
         operation: &KeyOperation,
         query: &Query,
     ) -> Result<StatusCode, ApiError> {
-        self.ask(operation, Asking::of_change(query)?).await?;
+        self.ask(operation, asking_for_change(query)?).await?;
         Ok(StatusCode::OK)
     }
 
@@ -208,26 +204,15 @@ impl Api {
     async fn ask(
         &self,
         operation: &KeyOperation,
-        asking: Asking,
-    ) -> Result<Vec<PoolAnswer>, ApiError> {
-        let description = self.control.description();
-        if !description.server {
+        asking: KeyAsking,
+    ) -> Result<Vec<PoolKeys>, ApiError> {
+        if !self.control.description().server {
             let text = "keyring operations must run against a server node";
             return Err(ApiError::internal(text));
         }
         let membership = self.membership()?;
-        let wan = membership.wan.as_ref().filter(|_| !asking.local_only);
-        let ask = async |pool: &Pool| pool.keys(operation.clone(), asking.relay_factor).await;
-        let ask_wan = async {
-            match wan {
-                Some(pool) => Some(ask(pool).await),
-                None => None,
-            }
-        };
-        let (wan, lan) = tokio::join!(ask_wan, ask(&membership.lan));
-        let answer = |wan, report| PoolAnswer::new(wan, description.datacenter.as_str(), report);
-        let wan = wan.map(|report| answer(true, report));
-        let answers: Vec<_> = wan.into_iter().chain([answer(false, lan)]).collect();
+        let asked = self.directory.ask_keys(membership, operation, asking);
+        let answers = asked.await;
         match mistakes(&answers) {
             lines if lines.is_empty() => Ok(answers),
             lines => Err(ApiError::internal(several(&lines))),
@@ -235,120 +220,41 @@ impl Api {
     }
 }
 
-impl PoolAnswer {
-    fn new(wan: bool, datacenter: &str, report: Result<KeyReport, PoolError>) -> Self {
-        let mut answer = Self {
-            wan,
-            datacenter: datacenter.to_owned(),
-            segment: "",
-            messages: BTreeMap::new(),
-            keys: BTreeMap::new(),
-            primary_keys: BTreeMap::new(),
-            members: 0,
-            error: None,
-        };
-        let report = match report {
-            Ok(report) => report,
-            Err(error) => {
-                answer.error = Some(error.to_string());
-                return answer;
-            }
-        };
-        answer.members = report.members;
-        let failures = report.answers.iter().filter(|(_, own)| !own.done).count();
-        answer.error = match report.answers.len() {
-            _ if failures > 0 => Some(format!(
-                "{failures}/{} nodes reported failure",
-                report.members
-            )),
-            answered if answered != report.members => Some(format!(
-                "{answered}/{} nodes reported success",
-                report.members
-            )),
-            _ => None,
-        };
-        for (name, own) in report.answers {
-            if !own.message.is_empty() {
-                answer.messages.insert(name, own.message);
-            }
-            for key in own.keys {
-                *answer.keys.entry(key).or_default() += 1;
-            }
-            if !own.primary.is_empty() {
-                *answer.primary_keys.entry(own.primary).or_default() += 1;
-            }
-        }
-        answer
-    }
-}
-
-/// What did not succeed, a line for each pool and each member that says why.
-fn mistakes(answers: &[PoolAnswer]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for answer in answers {
-        let Some(error) = &answer.error else {
-            continue;
-        };
-        lines.push(if answer.wan {
-            format!("WAN error: {error}")
-        } else {
-            format!("{} (LAN) error: {error}", answer.datacenter)
-        });
-        let messages = answer.messages.iter();
-        lines.extend(messages.map(|(name, message)| format!("{name}: {message}")));
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gossip::serf::KeyAnswer;
     use crate::http::json;
 
-    fn report(members: usize, answers: &[(&str, KeyAnswer)]) -> KeyReport {
-        let answers = answers.iter();
-        KeyReport {
+    fn counts(pairs: &[(&str, usize)]) -> BTreeMap<String, usize> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(key, count)| ((*key).to_owned(), *count))
+            .collect()
+    }
+
+    fn shown(answers: &[PoolKeys]) -> String {
+        let shown: Vec<_> = answers.iter().map(PoolShape::new).collect();
+        String::from_utf8(json::to_vec(&shown).unwrap()).unwrap()
+    }
+
+    fn answer(wan: bool, members: usize) -> PoolKeys {
+        PoolKeys {
+            wan,
+            datacenter: "dc1".parse().unwrap(),
+            messages: BTreeMap::new(),
+            keys: counts(&[("YQ==", members)]),
+            primary_keys: counts(&[("YQ==", members)]),
             members,
-            answers: answers
-                .map(|(name, answer)| ((*name).to_owned(), answer.clone()))
-                .collect(),
-        }
-    }
-
-    fn keys(keys: &[&str]) -> KeyAnswer {
-        KeyAnswer {
-            done: true,
-            message: String::new(),
-            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
-            primary: keys
-                .first()
-                .map(|key| (*key).to_owned())
-                .unwrap_or_default(),
-        }
-    }
-
-    fn refusal(message: &str) -> KeyAnswer {
-        KeyAnswer {
-            message: message.to_owned(),
-            ..KeyAnswer::default()
+            error: None,
         }
     }
 
     #[test]
-    fn keys_are_counted_over_the_members_and_shown_as_the_reference_shows_them() {
-        let wan = report(1, &[("n1.dc1", keys(&["YQ=="]))]);
-        let lan = report(
-            2,
-            &[("n1", keys(&["YQ==", "Yg=="])), ("n2", keys(&["YQ=="]))],
-        );
-        let answers = [
-            PoolAnswer::new(true, "dc1", Ok(wan)),
-            PoolAnswer::new(false, "dc1", Ok(lan)),
-        ];
-        assert_eq!(mistakes(&answers), [""; 0]);
+    fn keys_are_shown_as_the_reference_shows_them() {
+        let mut lan = answer(false, 2);
+        lan.keys.insert("Yg==".to_owned(), 1);
         assert_eq!(
-            String::from_utf8(json::to_vec(&answers).unwrap()).unwrap(),
+            shown(&[answer(true, 1), lan]),
             "[{\"WAN\":true,\"Datacenter\":\"dc1\",\"Segment\":\"\",\"Keys\":{\"YQ==\":1},\
              \"PrimaryKeys\":{\"YQ==\":1},\"NumNodes\":1},{\"WAN\":false,\"Datacenter\":\"dc1\",\
              \"Segment\":\"\",\"Keys\":{\"YQ==\":2,\"Yg==\":1},\"PrimaryKeys\":{\"YQ==\":2},\
@@ -357,63 +263,29 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_was_cut_is_no_mistake_but_says_so() {
-        let cut = KeyAnswer {
-            message: "truncated key list response, showing first 2 of 9 keys".to_owned(),
-            ..keys(&["YQ==", "Yg=="])
-        };
-        let answers = [PoolAnswer::new(false, "dc1", Ok(report(1, &[("n1", cut)])))];
-        assert_eq!(mistakes(&answers), [""; 0]);
-        let text = String::from_utf8(json::to_vec(&answers).unwrap()).unwrap();
+    fn messages_are_shown_and_members_without_a_primary_key_are_not_counted() {
+        let mut lan = answer(false, 1);
+        let text = "truncated key list response, showing first 2 of 9 keys";
+        lan.messages.insert("n1".to_owned(), text.to_owned());
+        lan.primary_keys = counts(&[("", 1)]);
+        let text = shown(&[lan]);
         let part =
             "\"Messages\":{\"n1\":\"truncated key list response, showing first 2 of 9 keys\"}";
         assert!(text.contains(part), "{text}");
-    }
-
-    #[test]
-    fn pools_without_encryption_answer_with_the_errors_of_the_reference() {
-        let message = "Keyring is empty (encryption not enabled)";
-        let wan = report(1, &[("p1.dc1", refusal(message))]);
-        let lan = report(3, &[("p1", refusal(message)), ("a-serf", refusal(message))]);
-        let answers = [
-            PoolAnswer::new(true, "dc1", Ok(wan)),
-            PoolAnswer::new(false, "dc1", Ok(lan)),
-        ];
-        assert_eq!(
-            several(&mistakes(&answers)),
-            "5 errors occurred:\n\
-             \t* WAN error: 1/1 nodes reported failure\n\
-             \t* p1.dc1: Keyring is empty (encryption not enabled)\n\
-             \t* dc1 (LAN) error: 2/3 nodes reported failure\n\
-             \t* a-serf: Keyring is empty (encryption not enabled)\n\
-             \t* p1: Keyring is empty (encryption not enabled)\n\n"
-        );
-    }
-
-    #[test]
-    fn members_that_do_not_answer_are_counted() {
-        let lan = report(2, &[("n1", keys(&["YQ=="]))]);
-        let silent = [
-            PoolAnswer::new(false, "dc1", Ok(lan)),
-            PoolAnswer::new(true, "dc1", Err(PoolError::Stopped)),
-        ];
-        assert_eq!(
-            mistakes(&silent),
-            [
-                "dc1 (LAN) error: 1/2 nodes reported success",
-                "WAN error: the agent is stopping"
-            ]
-        );
+        assert!(text.contains("\"PrimaryKeys\":{}"), "{text}");
     }
 
     #[test]
     fn the_relay_factor_has_a_range() {
-        let asking = |text| match Asking::of(&Query::parse(text).unwrap()) {
-            Ok(asking) => Ok((asking.relay_factor, asking.local_only)),
+        let asking = |text| match asking(&Query::parse(text).unwrap()) {
+            Ok(asking) => Ok(asking),
             Err(error) => Err(error.text().to_owned()),
         };
-        assert_eq!(asking(""), Ok((0, false)));
-        assert_eq!(asking("relay-factor=5&local-only=true"), Ok((5, true)));
+        assert_eq!(asking(""), Ok(KeyAsking::default()));
+        assert_eq!(
+            asking("relay-factor=5&local-only=true"),
+            Ok(KeyAsking::new(5, true).unwrap())
+        );
         let range = "Bad request: Invalid relay-factor: Relay factor must be in range: [0, 5]";
         for text in ["relay-factor=6", "relay-factor=-1", "relay-factor=300"] {
             assert_eq!(asking(text), Err(range.to_owned()), "{text}");
@@ -426,7 +298,7 @@ mod tests {
             asking("local-only=x").unwrap_err(),
             "Bad request: Error parsing local-only: \"x\""
         );
-        let change = Asking::of_change(&Query::parse("local-only=1").unwrap());
+        let change = asking_for_change(&Query::parse("local-only=1").unwrap());
         assert_eq!(change.unwrap_err().status(), StatusCode::BAD_REQUEST);
     }
 

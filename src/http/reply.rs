@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use axum::http::header::{HeaderName, HeaderValue};
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use tokio::sync::Semaphore;
 
 use crate::catalog::State;
-use crate::directory::Answer;
+use crate::directory::{Answer, turns};
 use crate::types::{Consistency, Index, RequestContext, ServiceName};
 
 use super::Shared;
@@ -23,8 +23,6 @@ const CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-cons
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// Instances that are written at once: about a millisecond.
 const SMALL_INSTANCES_MAX: usize = 200;
-/// Longest wait for a turn to write a large answer.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long an answer may get, so that writing it does not hold up other requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +72,7 @@ where
     Ok(response)
 }
 
-/// What `write` makes on a thread of its own, once it has one of the `turns`. It keeps its turn
-/// also when nobody waits for it any more: a client that goes away does not make room for the next.
+/// What `write` makes on a thread of its own, once it has one of the `turns`.
 ///
 /// # Errors
 /// 500: the agent stops. 503: no turn in time.
@@ -83,19 +80,7 @@ pub(crate) async fn in_turn<T: Send + 'static>(
     turns: &Arc<Semaphore>,
     write: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    let stops = || ApiError::internal("agent is stopping").retry();
-    let turn = tokio::time::timeout(TURN_WAIT_MAX, Arc::clone(turns).acquire_owned()).await;
-    let busy = |_| {
-        let text = format!("large answers are waiting for more than {TURN_WAIT_MAX:?}, try again");
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text).retry()
-    };
-    let turn = turn.map_err(busy)?.map_err(|_| stops())?;
-    let written = tokio::task::spawn_blocking(move || {
-        let written = write();
-        drop(turn);
-        written
-    });
-    written.await.map_err(|_| stops())
+    Ok(turns::in_turn(turns, write).await?)
 }
 
 /// The answer of a read that found an empty list.
@@ -149,36 +134,4 @@ fn put(headers: &mut HeaderMap, index: Index, known_leader: bool, last_contact: 
     headers.insert(INDEX, HeaderValue::from(index.0));
     headers.insert(KNOWN_LEADER, known);
     headers.insert(LAST_CONTACT, HeaderValue::from(contact));
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::sync_channel;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_large_answer_keeps_its_turn_after_its_client_has_gone() {
-        let turns = Arc::new(Semaphore::new(1));
-        let (begun, has_begun) = tokio::sync::oneshot::channel();
-        let (finish, may_finish) = sync_channel::<()>(1);
-        let write = move || {
-            begun.send(()).unwrap();
-            may_finish.recv().unwrap();
-        };
-        tokio::select! {
-            _ = in_turn(&turns, write) => unreachable!("it may not finish yet"),
-            begun = has_begun => begun.unwrap(),
-        }
-        assert_eq!(turns.available_permits(), 0);
-        finish.send(()).unwrap();
-        assert!(in_turn(&turns, || 7).await.is_ok_and(|value| value == 7));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_large_answer_does_not_wait_for_ever() {
-        let turns = Arc::new(Semaphore::new(0));
-        let error = in_turn(&turns, || ()).await.unwrap_err();
-        assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
-    }
 }

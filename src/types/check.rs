@@ -95,6 +95,25 @@ pub enum CheckType {
 }
 
 impl CheckType {
+    const ALL: [Self; 11] = [
+        Self::Ttl,
+        Self::Http,
+        Self::Tcp,
+        Self::Udp,
+        Self::Script,
+        Self::Grpc,
+        Self::H2Ping,
+        Self::Docker,
+        Self::OsService,
+        Self::Alias,
+        Self::Maintenance,
+    ];
+
+    /// The type that an agent calls by this name; `None` for another name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+
     /// The name on the API; empty when unknown.
     pub fn as_str(self) -> &'static str {
         match self {
