@@ -1,7 +1,11 @@
 //! Services and checks in configuration files, and what a reload makes of other files: registered
 //! without any request, asked for over DNS and HTTP.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::agent::TestAgent;
 use crate::support::directory::Directory;
@@ -288,6 +292,33 @@ async fn a_reload_bounds_the_connections_of_one_client() {
     // 0 is no bound of its own.
     limit(0).await;
     assert_eq!(get(agent.http_address(), path).await.status, 200);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_bounds_the_agents_connections_of_one_address() {
+    let directory = Directory::new();
+    let agent = TestAgent::reading(&directory).await;
+    let limit = async |count: u32| {
+        let text = json!({"limits": {"rpc_max_conns_per_client": count}}).to_string();
+        directory.write("limits.json", &text);
+        reload(&agent).await;
+    };
+    // The one that is closed at once is one too many; the others wait for calls.
+    let is_closed = async || {
+        let mut stream = TcpStream::connect(agent.rpc()).await.unwrap();
+        stream.write_all(&[0]).await.unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(1), stream.read_u8());
+        read.await.is_ok()
+    };
+    let _kept = TcpStream::connect(agent.rpc()).await.unwrap();
+    limit(1).await;
+    assert!(is_closed().await);
+    // 0 is no bound of its own.
+    limit(0).await;
+    assert!(!is_closed().await);
+    let itself = json_of(&agent, "/v1/agent/self").await;
+    assert_eq!(itself["DebugConfig"]["RPCMaxConnsPerClient"], 16_384);
     agent.stop().await;
 }
 

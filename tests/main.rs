@@ -6,6 +6,7 @@
 )]
 
 mod agent;
+mod agent_rpc;
 mod architecture;
 mod cli;
 mod client_agents;

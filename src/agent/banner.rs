@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Agent, VERSION};
-use crate::config::Identity;
+use crate::config::Config;
 use crate::gossip::membership::Membership;
 use crate::gossip::pool::Pool;
 
@@ -11,7 +11,8 @@ use crate::gossip::pool::Pool;
 pub const GREETING: &str = "==> Starting herald agent...";
 
 /// Who the agent is and where it listens, once everything runs; ends with an empty line.
-pub fn banner(identity: &Identity, agent: &Agent) -> String {
+pub fn banner(config: &Config, agent: &Agent) -> String {
+    let (identity, tls) = (&config.identity, &config.tls);
     let port = |addresses: &[std::net::SocketAddr]| {
         let first = addresses.first();
         first.map_or_else(|| "-1".to_owned(), |address| address.port().to_string())
@@ -51,8 +52,9 @@ pub fn banner(identity: &Identity, agent: &Agent) -> String {
         (
             "Encrypt",
             format!(
-                "Gossip: {encrypted}, TLS-Outgoing: false, TLS-Incoming: false, Auto-Encrypt-TLS: \
-                 false"
+                "Gossip: {encrypted}, TLS-Outgoing: {}, TLS-Incoming: {}, Auto-Encrypt-TLS: false",
+                tls.verifies_servers(),
+                tls.verify_incoming
             ),
         ),
     ];

@@ -70,8 +70,44 @@ pub(super) fn effective(config: &Config) -> Value {
     });
     if let (Value::Object(all), Value::Object(pools)) = (&mut shown, pools(config)) {
         all.extend(pools);
+        all.extend(servers(config));
     }
     shown
+}
+
+/// Those about the agent RPC. Where the key is kept is no secret, but the reference hides it, and
+/// whether there is one.
+fn servers(config: &Config) -> Map<String, Value> {
+    let tls = &config.tls;
+    let path = |path: &Option<std::path::PathBuf>| match path {
+        Some(path) => path.display().to_string().into(),
+        None => Value::from(""),
+    };
+    let mut shown = vec![
+        ("CAFile", path(&tls.ca_file)),
+        ("CAPath", path(&tls.ca_path)),
+        ("CertFile", path(&tls.cert_file)),
+        ("KeyFile", "hidden".into()),
+        ("VerifyIncoming", tls.verify_incoming.into()),
+        ("VerifyIncomingRPC", tls.verify_incoming.into()),
+        ("VerifyOutgoing", tls.verifies_servers().into()),
+        ("VerifyServerHostname", tls.verify_server_hostname.into()),
+    ];
+    if let Some(rpc) = &config.rpc {
+        let advertised = config.identity.server_address;
+        let bind = SocketAddr::new(rpc.bind.ip(), advertised.port());
+        shown.extend([
+            ("RPCAdvertiseAddr", format!("tcp://{advertised}").into()),
+            ("RPCBindAddr", format!("tcp://{bind}").into()),
+            (
+                "RPCHandshakeTimeout",
+                duration::format(rpc.handshake_timeout).into(),
+            ),
+            ("RPCMaxConnsPerClient", rpc.connections_of_client_max.into()),
+        ]);
+    }
+    let shown = shown.into_iter();
+    shown.map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// Those about the pools.

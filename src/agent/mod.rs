@@ -34,12 +34,13 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::config::{Config, NodeIdFileError};
 use crate::control::{Control, Leaving, Reloading};
+use crate::directory::methods::Methods;
 use crate::directory::{Directory, LOCATIONS_PERIOD};
 use crate::gossip::membership::Membership;
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
-use crate::{catalog, dns, events, http, local, raft, reconcile};
+use crate::{catalog, dns, events, http, local, raft, reconcile, rpc};
 
 pub use banner::{GREETING, banner};
 pub use join::JoinError;
@@ -60,6 +61,8 @@ pub const REVISION: &str = match option_env!("HERALD_REVISION") {
 
 /// Longest time for requests and queries in progress when the agent stops.
 const DRAIN_FRONT: Duration = Duration::from_millis(1_400);
+/// Large answers of the agent RPC that are written at a time: each takes a thread and much memory.
+const LARGE_ANSWERS_MAX: usize = 4;
 /// Longest time for each further layer.
 const DRAIN_BACK: Duration = Duration::from_millis(250);
 
@@ -87,6 +90,9 @@ pub enum StartError {
     /// HTTP does not start; another program may have its port.
     #[error(transparent)]
     Http(#[from] http::StartError),
+    /// The agent RPC does not start; another program may have its port.
+    #[error(transparent)]
+    Rpc(#[from] rpc::StartError),
     /// The pools do not start; another program may have a port of theirs.
     #[error(transparent)]
     Pools(#[from] PoolsError),
@@ -135,6 +141,7 @@ pub struct Agent {
 struct Handles {
     dns: Option<dns::Handle>,
     http: http::Handle,
+    rpc: Option<SocketAddr>,
     local: Local,
     membership: Membership,
     leaver: Arc<leave::Leaver>,
@@ -143,7 +150,8 @@ struct Handles {
 }
 
 impl Agent {
-    /// Starts every part that `config` asks for; once this returns, DNS and HTTP answer.
+    /// Starts every part that `config` asks for; once this returns, DNS and HTTP answer, and on a
+    /// server the agent RPC.
     ///
     /// # Errors
     /// [`StartError`].
@@ -204,6 +212,11 @@ impl Agent {
         &self.handles.membership
     }
 
+    /// Where the agent RPC listens; `None` on a client agent.
+    pub fn rpc_address(&self) -> Option<SocketAddr> {
+        self.handles.rpc
+    }
+
     /// Leaves the pools, as [`Control::leave`] does. Begins at once, and goes on though nobody
     /// waits; HTTP and DNS answer until [`Agent::stop`].
     pub fn leave(&self) -> Leaving {
@@ -236,28 +249,25 @@ async fn start_parts(
     layers: &Layers,
 ) -> Result<Handles, StartError> {
     let metrics = Metrics::named(config.metrics.clone());
-    let (mut front, mut listen) = (config.http.clone(), config.dns.clone());
-    let mut own = config.local.clone();
-    if let Some(limit) = descriptors::raise() {
-        descriptors::share(limit, &mut front, listen.as_mut(), &mut own.limits);
-    }
+    let (config, listener) = prepare(config)?;
+    let config = &config;
+    let server_address = listener.as_ref().map(rpc::Listener::address);
     process::show(&metrics);
     let membership = start_pools(config, &metrics, &layers.back).await?;
     let ending = leave::Ending::new();
     let leaver = leave::Leaver::new(membership.clone(), ending.clone(), layers.back.clone());
     let directory = open_directory(config, &membership, &metrics, layers)?;
-    let local = local::start(own, directory.clone(), &metrics, &layers.middle)?;
-    if !config.definitions.is_empty() {
-        let limits = config.local.limits.clone();
-        local.load(&config.definitions, limits).await?;
-    }
+    let local = start_local(config, directory.clone(), &metrics, &layers.middle).await?;
     let reader = directory.reader().clone();
-    let started = start_dns(config, listen.as_ref(), reader, &metrics, &layers.front).await?;
+    let started = start_dns(config, reader, &metrics, &layers.front).await?;
     let (dns, behind) = started.unzip();
     let (answers, explainer) = behind.unzip();
     let parts = reload::Parts {
         local: local.clone(),
         answers,
+        rpc_connections_of_client_max: listener
+            .as_ref()
+            .map(rpc::Listener::connections_of_client_max),
         dial: log.dial,
         tasks: layers.front.clone(),
     };
@@ -276,6 +286,7 @@ async fn start_parts(
     ));
     datacenters::follow(&reloader, &directory, &membership, &layers.middle);
     let events = events::start(membership.lan.events(), local.clone(), &layers.middle);
+    let methods = Methods::new(directory.clone(), membership.clone(), LARGE_ANSWERS_MAX);
     let dependencies = http::Dependencies {
         directory,
         control,
@@ -284,18 +295,63 @@ async fn start_parts(
         membership: Some(membership.clone()),
         events,
     };
-    let http = http::start(front, dependencies, &metrics, &layers.front).await?;
+    let http = http::start(config.http.clone(), dependencies, &metrics, &layers.front).await?;
     reloader.started(http.clone());
+    if let Some(listener) = listener {
+        listener.serve(handlers(methods), &metrics, &layers.front);
+    }
     join_others(config, &membership, &ending, &layers.middle).await?;
     Ok(Handles {
         dns,
         http,
+        rpc: server_address,
         local,
         membership,
         leaver,
         ending,
         reloader,
     })
+}
+
+/// What is settled before any part starts: each part's share of the descriptors, and the port of the
+/// agent RPC, which the pools tell others.
+fn prepare(config: &Config) -> Result<(Config, Option<rpc::Listener>), StartError> {
+    let mut config = config.clone();
+    if let Some(limit) = descriptors::raise() {
+        let (dns, rpc) = (config.dns.as_mut(), config.rpc.as_mut());
+        let checks = &mut config.local.limits;
+        descriptors::share(limit, &mut config.http, dns, rpc, checks);
+    }
+    let listener = config.rpc.clone().map(rpc::Listener::bind).transpose()?;
+    if let Some(listener) = &listener {
+        let port = listener.address().port();
+        config.identity.server_address.set_port(port);
+        config.directory.address.set_port(port);
+    }
+    Ok((config, listener))
+}
+
+/// Who serves which connections of the agent RPC: there is no Raft between servers yet.
+fn handlers(methods: Methods) -> rpc::Handlers {
+    rpc::Handlers {
+        service: Arc::new(methods),
+        raft: None,
+    }
+}
+
+/// Starts the services and checks of this node, with those that the files define.
+async fn start_local(
+    config: &Config,
+    directory: Directory,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Local, StartError> {
+    let local = local::start(config.local.clone(), directory, metrics, tasks)?;
+    if !config.definitions.is_empty() {
+        let limits = config.local.limits.clone();
+        local.load(&config.definitions, limits).await?;
+    }
+    Ok(local)
 }
 
 /// Starts the pools, once what must survive a restart is in its place.
@@ -367,12 +423,11 @@ fn freshness(config: &Config) -> dns::Freshness {
 /// answers must know their names.
 async fn start_dns(
     config: &Config,
-    listen: Option<&dns::Config>,
     catalog: catalog::Reader,
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Result<Option<(dns::Handle, (reload::Answers, dns::Explainer))>, StartError> {
-    let Some(listen) = listen else {
+    let Some(listen) = &config.dns else {
         return Ok(None);
     };
     let zones = match config.zones_dir.clone() {

@@ -54,7 +54,7 @@ pub(super) fn start(
         Some(wan) => Some((wan, keys("WAN", wan, gossip)?)),
         None => None,
     };
-    let mut own = own(identity);
+    let mut own = own(identity, config.tls.tells());
     let wan = match (wan, own.wan_tags()) {
         (Some((wan, keys)), Some(tags)) => {
             let own = Own {
@@ -112,15 +112,16 @@ fn keys(
     Ok(keys)
 }
 
-/// This agent, as its tags tell of it; the port of its WAN pool is not known yet.
-fn own(identity: &Identity) -> tags::Agent {
+/// This agent, as its tags tell of it, TLS included; the port of its WAN pool is
+/// not known yet.
+fn own(identity: &Identity, tls: bool) -> tags::Agent {
     let server = || tags::AgentServer {
         port: identity.server_address.port(),
         wan_join_port: None,
         bootstrap: identity.bootstrap,
         // One server is all there is so far: none waits for others.
         expect: 0,
-        tls: false,
+        tls,
         commands: Operation::KIND_NEWEST,
     };
     tags::Agent {

@@ -4,6 +4,7 @@
 //! **Invariant**: a configuration is taken on whole or not at all. What fails, fails before the
 //! first change; what only a restart can change is named in the log and stays as it is.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -36,6 +37,8 @@ pub(super) struct Answers {
 pub(super) struct Parts {
     pub(super) local: Local,
     pub(super) answers: Option<Answers>,
+    /// Connections of one address to the agent RPC, on a server.
+    pub(super) rpc_connections_of_client_max: Option<Arc<AtomicUsize>>,
     /// The log, where this agent has the process for itself.
     pub(super) dial: Option<Dial>,
     /// Runs the reloads.
@@ -138,6 +141,9 @@ impl Reloader {
             running.settings.store(Arc::new(settings));
         }
         http.set_client_connections_max(next.http.client_connections_max);
+        if let (Some(max), Some(rpc)) = (&self.parts.rpc_connections_of_client_max, &next.rpc) {
+            max.store(rpc.connections_of_client_max, Ordering::Relaxed);
+        }
         if let Some(dial) = &self.parts.dial {
             dial.set(next.log.level);
         }
@@ -199,6 +205,9 @@ fn taken_on(running: &Config, new: Config) -> Config {
     };
     next.definitions = new.definitions;
     next.http.client_connections_max = new.http.client_connections_max;
+    if let (Some(next), Some(new)) = (&mut next.rpc, &new.rpc) {
+        next.connections_of_client_max = new.connections_of_client_max;
+    }
     next.identity.meta = new.identity.meta;
     next.local.limits = new.local.limits;
     next.local.node.meta = new.local.node.meta;

@@ -138,7 +138,7 @@ async fn serve(config: &Config, log: logging::Access, gate: &Gate) -> Result<u8>
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let leave = config.leave;
     let agent = Agent::start_logged(config, log).await?;
-    print(&banner(&config.identity, &agent));
+    print(&banner(config, &agent));
     for warning in warnings(&config.identity) {
         print(&format!("==> {warning}\n"));
         tracing::warn!(target: "herald::agent", "{warning}");

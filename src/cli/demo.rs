@@ -57,6 +57,7 @@ async fn demonstrate(stay: bool) -> Result<()> {
             free("http-port", "ports.http"),
             free("serf-lan-port", "ports.serf_lan"),
             free("serf-wan-port", "ports.serf_wan"),
+            free("server-port", "ports.server"),
         ],
         ..Flags::default()
     })?;

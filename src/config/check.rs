@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::error::{ConfigError, Problem};
 use super::load::{Flags, Loaded};
 use super::raw::{Bounded, IpList, Level, Port, Raw, RawDns, Seconds};
-use super::{Config, Identity, Leave, Log, advertise, membership, node_id};
+use super::{Config, Identity, Leave, Log, advertise, membership, node_id, rpc, tls};
 use crate::types::{Meta, NodeId, NodeName};
 use crate::{directory, dns, http, local, raft, reconcile};
 
@@ -26,6 +26,8 @@ pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError
     // Refuses what only shows once all of it is known.
     dns::Settings::new(answers.clone())?;
     let server = raw.server.unwrap_or(false);
+    let tls = tls::settings(raw, &loaded.tree)?;
+    let certificates = tls::load(&tls, &loaded.tree, &identity, &answers.domain)?;
     Ok(Config {
         log: Log {
             level: raw.log_level.0.unwrap_or(Level::Info),
@@ -38,6 +40,8 @@ pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError
             on_interrupt: !raw.skip_leave_on_interrupt.unwrap_or(server),
         },
         gossip: membership::gossip(raw, &identity),
+        rpc: rpc::config(raw, &loaded.tree, &identity, (&tls, certificates))?,
+        tls,
         raft: raft::Config::default(),
         directory: directory(raw, &identity),
         local: local(raw, &identity),
@@ -53,7 +57,7 @@ pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError
     })
 }
 
-fn non_empty(text: Option<&str>) -> Option<PathBuf> {
+pub(super) fn non_empty(text: Option<&str>) -> Option<PathBuf> {
     text.filter(|text| !text.is_empty()).map(PathBuf::from)
 }
 

@@ -45,6 +45,9 @@ pub enum ConfigError {
     /// The static zones cannot be served.
     #[error("zones_dir: {0}")]
     Zones(#[from] crate::dns::ZonesError),
+    /// Certificates or keys cannot be used.
+    #[error("config: {0}")]
+    Tls(#[from] crate::rpc::TlsError),
     /// `data_dir` is missing outside development mode.
     #[error("data_dir cannot be empty")]
     NoDataDir,

@@ -4,7 +4,7 @@
 use super::tree::Value;
 
 /// Keys by structure of `raw`.
-const KEYS: [(&str, &[&str]); 8] = [
+const KEYS: [(&str, &[&str]); 10] = [
     ("Raw", &TOP),
     ("RawAddresses", &["https", "grpc", "grpc_tls"]),
     (
@@ -26,9 +26,7 @@ const KEYS: [(&str, &[&str]); 8] = [
             "kv_max_value_size",
             "request_limits",
             "rpc_client_timeout",
-            "rpc_handshake_timeout",
             "rpc_max_burst",
-            "rpc_max_conns_per_client",
             "rpc_rate",
             "txn_max_req_len",
         ],
@@ -58,6 +56,9 @@ const KEYS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("RawTelemetry", &TELEMETRY),
+    // There is neither HTTPS nor gRPC to speak TLS.
+    ("RawTls", &["grpc", "https"]),
+    ("RawTlsSettings", &["tls_cipher_suites", "tls_min_version"]),
 ];
 
 /// Other ways out than Prometheus; and host names in the names of figures, which a scraper adds as
@@ -87,7 +88,7 @@ const TELEMETRY: [&str; 22] = [
     "statsite_address",
 ];
 
-const TOP: [&str; 88] = [
+const TOP: [&str; 79] = [
     "acl",
     "acl_agent_master_token",
     "acl_agent_token",
@@ -110,10 +111,7 @@ const TOP: [&str; 88] = [
     "auto_encrypt",
     "auto_reload_config",
     "autopilot",
-    "ca_file",
-    "ca_path",
     "cache",
-    "cert_file",
     "config_entries",
     "connect",
     "default_intention_policy",
@@ -132,7 +130,6 @@ const TOP: [&str; 88] = [
     "enable_syslog",
     "experiments",
     "http_config",
-    "key_file",
     "license_path",
     "log_file",
     "log_rotate_bytes",
@@ -160,7 +157,6 @@ const TOP: [&str; 88] = [
     "session_ttl_min",
     "syslog_facility",
     "tagged_addresses",
-    "tls",
     "tls_cipher_suites",
     "tls_min_version",
     "tls_prefer_server_cipher_suites",
@@ -170,11 +166,7 @@ const TOP: [&str; 88] = [
     "ui_dir",
     "unix_sockets",
     "use_streaming_backend",
-    "verify_incoming",
     "verify_incoming_https",
-    "verify_incoming_rpc",
-    "verify_outgoing",
-    "verify_server_hostname",
     "watches",
 ];
 
@@ -187,10 +179,12 @@ pub(super) fn is_later(name: &str, key: &str) -> bool {
 }
 
 /// Values that ask for what herald does anyway: versions of protocols, the path of the page.
-const AS_IT_IS: [(&str, &str); 4] = [
+const AS_IT_IS: [(&str, &str); 6] = [
     ("protocol", "2"),
     ("protocol", "3"),
     ("raft_protocol", "3"),
+    ("tls_min_version", "TLSv1_2"),
+    ("tls_min_version", "tls12"),
     ("ui_content_path", "/ui/"),
 ];
 

@@ -121,6 +121,8 @@ pub(super) struct Loaded {
     pub(super) definitions: FileDefinitions,
     /// The same as it was written.
     pub(super) written: Written,
+    /// The same with the place of each value.
+    pub(super) tree: Node,
 }
 
 /// Reads everything that `flags` name into one checked mirror.
@@ -152,6 +154,7 @@ pub(super) fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
         definitions: definitions::collect(&raw, &whole),
         written: Written::of(&whole),
         raw,
+        tree: whole,
     })
 }
 

@@ -21,14 +21,17 @@ mod membership;
 mod nearest;
 mod node_id;
 mod raw;
+mod rpc;
 mod telemetry;
 mod template;
+mod tls;
 mod tree;
 mod written;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::rpc::{Config as RpcConfig, TlsConfig};
 use crate::types::{Datacenter, Meta, NodeId, NodeName};
 use crate::{directory, dns, http, local, metrics, raft, reconcile};
 
@@ -56,6 +59,10 @@ pub struct Config {
     pub leave: Leave,
     /// The pools that it is in.
     pub gossip: Gossip,
+    /// The agent RPC; `None` on a client agent, which serves none.
+    pub rpc: Option<RpcConfig>,
+    /// Certificates of the agent RPC, and who is asked for one. Default: no TLS.
+    pub tls: TlsConfig,
     /// Order of writes.
     pub raft: raft::Config,
     /// Reads and writes of shared state.

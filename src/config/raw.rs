@@ -15,8 +15,11 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::definitions::{DefinedCheck, DefinedService, Several};
-use super::gossip_keys::{Address, Cidr, RawGossip, ReconnectTimeout, RetryInterval, Targets};
+use super::gossip_keys::{
+    Address, AtLeast, Cidr, RawGossip, ReconnectTimeout, RetryInterval, Targets,
+};
 use super::telemetry::RawTelemetry;
+use super::tls::RawTls;
 use super::{interfaces, template};
 use crate::gossip::keyring::Key;
 use crate::http::duration;
@@ -34,6 +37,9 @@ pub(super) struct Raw {
     pub(super) bootstrap: Option<bool>,
     /// One server is all there is so far.
     pub(super) bootstrap_expect: Option<Bounded<0, 1>>,
+    pub(super) ca_file: Option<String>,
+    pub(super) ca_path: Option<String>,
+    pub(super) cert_file: Option<String>,
     /// Checks that stand by themselves, as are `checks`.
     pub(super) check: Several<DefinedCheck>,
     pub(super) check_output_max_size: Option<Bounded<1, 1_048_576>>,
@@ -53,6 +59,7 @@ pub(super) struct Raw {
     pub(super) encrypt_verify_outgoing: Option<bool>,
     pub(super) gossip_lan: RawGossip,
     pub(super) gossip_wan: RawGossip,
+    pub(super) key_file: Option<String>,
     pub(super) leave_on_terminate: Option<bool>,
     pub(super) limits: RawLimits,
     pub(super) log_json: Option<bool>,
@@ -84,7 +91,12 @@ pub(super) struct Raw {
     pub(super) start_join: Option<Vec<Targets>>,
     pub(super) start_join_wan: Option<Vec<Targets>>,
     pub(super) telemetry: RawTelemetry,
+    pub(super) tls: RawTls,
     pub(super) ui: Option<bool>,
+    pub(super) verify_incoming: Option<bool>,
+    pub(super) verify_incoming_rpc: Option<bool>,
+    pub(super) verify_outgoing: Option<bool>,
+    pub(super) verify_server_hostname: Option<bool>,
     /// herald's own: directory of static zones.
     pub(super) zones_dir: Option<String>,
 }
@@ -114,6 +126,9 @@ pub(super) struct RawPorts {
 #[serde(default)]
 pub(super) struct RawLimits {
     pub(super) http_max_conns_per_client: Option<Bounded<0, 1_000_000>>,
+    /// Longest wait for what a connection of the agent RPC is for.
+    pub(super) rpc_handshake_timeout: Option<AtLeast<1>>,
+    pub(super) rpc_max_conns_per_client: Option<Bounded<0, 1_000_000>>,
 }
 
 /// What DNS answers.

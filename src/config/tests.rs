@@ -537,6 +537,7 @@ fn text_that_is_not_json_is_refused_with_its_line() {
 mod definitions;
 mod hcl;
 mod membership;
+mod rpc;
 
 mod arbitrary {
     use proptest::prelude::*;

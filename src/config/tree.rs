@@ -182,6 +182,19 @@ impl Node {
         }
     }
 
+    /// Where the value of `key` was written, as in `ports.dns`; `None` if there is none.
+    pub(super) fn place_of(&self, key: &str) -> Option<&Place> {
+        let node = key.split('.').try_fold(self, |node, key| {
+            let Value::Object(entries) = &node.value else {
+                return None;
+            };
+            let mut same = entries.iter();
+            let entry = same.find(|entry| entry.key.eq_ignore_ascii_case(key))?;
+            (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
+        });
+        node.map(|node| &node.place)
+    }
+
     /// The same without places.
     pub(super) fn to_json(&self) -> serde_json::Value {
         match &self.value {

@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use super::tree::{Node, Value};
 
 /// Keys that a running agent takes on, and everything below them.
-const RELOADED: [&str; 12] = [
+const RELOADED: [&str; 13] = [
     "check",
     "check_output_max_size",
     "check_update_interval",
@@ -15,6 +15,7 @@ const RELOADED: [&str; 12] = [
     "enable_local_script_checks",
     "enable_script_checks",
     "limits.http_max_conns_per_client",
+    "limits.rpc_max_conns_per_client",
     "log_level",
     "node_meta",
     "service",

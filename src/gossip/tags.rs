@@ -55,7 +55,8 @@ pub struct AgentServer {
     pub bootstrap: bool,
     /// Servers that it waits for before a first leader is chosen (`bootstrap_expect`); 0 for none.
     pub expect: u32,
-    /// Whether it wants TLS on its port.
+    /// Whether it tells that its port takes TLS, which agents with authorities of their own use
+    /// then. Default no.
     pub tls: bool,
     /// Newest kind of command that it can apply.
     pub commands: u16,

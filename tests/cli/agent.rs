@@ -91,7 +91,12 @@ async fn a_configuration_whose_zones_no_agent_could_serve_is_not_valid() {
         refused.err
     );
     // An agent says the same.
-    let ports = ["-dns-port=0", "-serf-lan-port=0", "-serf-wan-port=0"];
+    let ports = [
+        "-dns-port=0",
+        "-serf-lan-port=0",
+        "-serf-wan-port=0",
+        "-server-port=0",
+    ];
     let arguments = [&["agent", "-dev", "-config-file", file][..], &ports].concat();
     let started = herald(&arguments).await;
     let reason = refused.err.split_once("zones_dir: ").unwrap().1;
@@ -147,7 +152,13 @@ async fn an_agent_that_cannot_start_says_why() {
         agent.http_address().port().to_string(),
     );
     let start = async |arguments: &[&str]| {
-        let free = ["agent", "-dev", "-serf-lan-port=0", "-serf-wan-port=0"];
+        let free = [
+            "agent",
+            "-dev",
+            "-serf-lan-port=0",
+            "-serf-wan-port=0",
+            "-server-port=0",
+        ];
         herald(&[&free[..], arguments].concat()).await
     };
     let finished = start(&["-dns-port", &dns, "-http-port=0"]).await;
@@ -170,6 +181,7 @@ async fn an_agent_that_cannot_start_says_why() {
     for (flag, address) in [
         ("-serf-lan-port", agent.lan()),
         ("-serf-wan-port", agent.wan()),
+        ("-server-port", agent.rpc()),
     ] {
         let port = address.port().to_string();
         let finished = start(&["-dns-port=0", "-http-port=0", flag, &port]).await;
@@ -206,7 +218,7 @@ impl Running {
         // What a test gives comes last and wins.
         command
             .args(["-dns-port=0", "-http-port=0", "-node=n1"])
-            .args(["-serf-lan-port=0", "-serf-wan-port=0"])
+            .args(["-serf-lan-port=0", "-serf-wan-port=0", "-server-port=0"])
             .args(arguments);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -81,6 +81,7 @@ impl TestAgent {
             number("http-port", "ports.http"),
             number("serf-lan-port", "ports.serf_lan"),
             number("serf-wan-port", "ports.serf_wan"),
+            number("server-port", "ports.server"),
         ];
         if free_ports {
             settings.push(number("dns-port", "ports.dns"));
@@ -126,6 +127,11 @@ impl TestAgent {
     pub(crate) fn wan(&self) -> SocketAddr {
         let wan = self.agent.membership().wan.as_ref();
         wan.expect("it is a server").address()
+    }
+
+    /// Where its agent RPC listens.
+    pub(crate) fn rpc(&self) -> SocketAddr {
+        self.agent.rpc_address().expect("it is a server")
     }
 
     /// Asks `NAME TYPE` in one datagram with room for 1232 octets.

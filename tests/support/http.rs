@@ -89,6 +89,12 @@ impl Connection {
             .expect("an answer in time")
     }
 
+    /// The same for a read that waits on purpose.
+    pub(crate) async fn reply_within(&mut self, limit: Duration) -> Option<Reply> {
+        let reply = tokio::time::timeout(limit, self.read_reply("GET")).await;
+        reply.expect("an answer in time")
+    }
+
     /// Whether the other side ends the connection without sending more.
     pub(crate) async fn is_closed(&mut self) -> bool {
         let more = tokio::time::timeout(PATIENCE, self.more()).await;

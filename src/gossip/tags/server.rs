@@ -33,7 +33,7 @@ pub struct Server {
     pub raft_version: u32,
     /// Whether it only reads: it has no vote.
     pub read_replica: bool,
-    /// Whether it wants TLS on its port.
+    /// Whether it tells that its port takes TLS.
     pub tls: bool,
     /// What it runs, as in `herald/0.1.0`; empty if it does not say.
     pub implementation: String,
