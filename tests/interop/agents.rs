@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use herald::client::Transport;
+use herald::client::dns::{Answer, Question, ask};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -173,6 +175,24 @@ impl HttpAgent {
 
     pub(super) async fn get(&self, path: &str) -> Reply {
         http::get(self.http(), path).await
+    }
+
+    pub(super) async fn put(&self, path: &str, body: &Value) -> Reply {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        http::put(self.http(), path, &body).await
+    }
+
+    /// Asks its DNS `NAME TYPE`.
+    pub(super) async fn ask(&self, question: &str) -> Answer {
+        let question: Question = question.parse().expect("tests ask proper questions");
+        let server = (self.address, 8600).into();
+        let question = question.with_edns(1232);
+        let answer = ask(server, Transport::Udp, &question, Duration::from_secs(10)).await;
+        answer.expect("every question is answered")
     }
 
     /// Runs a command of its own make against it.

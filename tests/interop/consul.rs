@@ -28,6 +28,13 @@ async fn becomes(agent: &HttpAgent, node: &str, (status, output): (&str, &str)) 
     eventually(async || serf_health(agent, node).await == expected).await;
 }
 
+/// Waits until a Consul client has compared what it has with its server for the `count`th time. One
+/// that leaves earlier may register itself while it is leaving, whatever its server is.
+async fn synced(client: &HttpAgent, count: usize) {
+    let synced = async || client.process.log().matches("Node info in sync").count() >= count;
+    eventually(synced).await;
+}
+
 #[tokio::test]
 async fn a_consul_client_agent_is_a_node_while_it_lives() {
     let more = json!({});
@@ -49,6 +56,7 @@ async fn a_consul_client_agent_is_a_node_while_it_lives() {
     let expected = ["c", "127.0.71.2:8301", "alive", "client", "1.8.7"];
     assert_eq!(words[..5], expected, "{row}");
     becomes(&herald, "c", PASSING).await;
+    synced(&client, 1).await;
     // Killed: critical. Back: passing. Left: gone.
     remembers(&client, "h", &herald).await;
     client.process.kill();
@@ -57,6 +65,7 @@ async fn a_consul_client_agent_is_a_node_while_it_lives() {
     client.restart().await;
     sees(&herald, "c", "alive").await;
     becomes(&herald, "c", PASSING).await;
+    synced(&client, 2).await;
     let left = client.run(&["leave"]).await;
     assert_eq!(left.code, 0, "{}", left.err);
     sees(&herald, "c", "left").await;

@@ -6,6 +6,8 @@
 
 mod agents;
 mod consul;
+mod pool;
 mod process;
+mod rpc;
 mod serf;
 mod swap;
