@@ -22,6 +22,9 @@ use crate::task::Tasks;
 const HOLD: Duration = Duration::from_secs(7);
 /// Longest pause before it asks again: a sixteenth of that.
 const PAUSE_MAX: Duration = Duration::from_micros(437_500);
+/// Least time for an answer with which a call is repeated: one that ends at its deadline tells less
+/// than the error before.
+const LAST_ATTEMPT: Duration = Duration::from_millis(500);
 /// What a server says that knows no leader.
 const NO_LEADER: &str = "No cluster leader";
 /// Least time between two new orders; the longest is half as much more.
@@ -124,8 +127,9 @@ impl Caller {
         });
     }
 
-    /// Calls `method`. An answer of `No cluster leader` is repeated for up to 7 s; a failed
-    /// connection goes on to the next server, once for each.
+    /// Calls `method`. What is answered with `No cluster leader` is repeated for up to 7 s, while
+    /// half a second is left until the deadline; a failed connection goes on to the next server,
+    /// once for each.
     ///
     /// # Errors
     /// [`CallerError`], which says whether the call may have been carried out.
@@ -135,7 +139,9 @@ impl Caller {
         body: &[u8],
         deadline: Instant,
     ) -> Result<Vec<u8>, CallerError> {
-        let hold = deadline.min(clock::now() + HOLD);
+        let begin = clock::now();
+        let last = deadline.checked_sub(LAST_ATTEMPT).unwrap_or(begin);
+        let hold = last.min(begin + HOLD);
         let mut others = self.rotation.len().saturating_sub(1);
         loop {
             let server = self.rotation.first().ok_or(CallerError::NoServers)?;

@@ -228,6 +228,19 @@ async fn a_deadline_while_dialling_means_that_nothing_was_sent() {
 }
 
 #[tokio::test]
+async fn nothing_is_sent_after_the_deadline() {
+    let (server, watched) = (TestServer::start().await, Watched::new(small()));
+    watched.call(server.address, "Test.Echo").await.unwrap();
+    let called = watched
+        .pool
+        .call(server.address, "Test.Park", NOTHING, clock::now());
+    let error = called.await.unwrap_err();
+    assert!(matches!(error, CallError::Connect { .. }), "{error}");
+    watched.call(server.address, "Test.Echo").await.unwrap();
+    assert_eq!(server.seen().calls, ["Test.Echo", "Test.Echo"]);
+}
+
+#[tokio::test]
 async fn callers_share_one_new_connection() {
     let config = PoolConfig::default();
     let (server, watched) = (TestServer::start().await, Watched::new(config));
