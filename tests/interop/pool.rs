@@ -137,7 +137,9 @@ fn write(writer: &mut Writer<'_>, value: &Value) {
         Value::String(value) => writer.text(value),
         Value::Array(values) => {
             writer.array(values.len());
-            values.iter().for_each(|value| write(writer, value));
+            for value in values {
+                write(writer, value);
+            }
         }
         Value::Object(fields) => {
             writer.map(fields.len());
