@@ -77,7 +77,7 @@ async fn a_client_is_answered_as_recorded() {
             Err(Fault::Answer(text) | Fault::Call(text)) => (text, vec![0x80]),
         };
         let begins = |start: &&str| error.starts_with(*start) && call.error.starts_with(*start);
-        let same_error = error == call.error || OWN_WORDS.iter().any(|start| begins(start));
+        let same_error = error == call.error || OWN_WORDS.iter().any(begins);
         let (mut own, mut recorded) = (shown(&body), shown(&call.response));
         if call.method == "Catalog.ListServices" {
             // The tags of a service are a set, which Go writes in any order.
