@@ -12,6 +12,7 @@ use crate::rpc::{Answered, Call};
 /// An entry is wrong, or the catalog refuses it; nothing was changed.
 pub(super) async fn register(methods: &Methods, call: Call<'_>) -> Answered {
     let request: RegisterRequest<'_> = decode(call)?;
+    methods.check(&request.datacenter)?;
     let options = QueryOptions {
         token: request.token.clone(),
         ..QueryOptions::default()
@@ -44,6 +45,7 @@ pub(super) async fn register(methods: &Methods, call: Call<'_>) -> Answered {
 /// A name is wrong; nothing was changed.
 pub(super) async fn deregister(methods: &Methods, call: Call<'_>) -> Answered {
     let request: DeregisterRequest<'_> = decode(call)?;
+    methods.check(&request.datacenter)?;
     let options = QueryOptions {
         token: request.token.clone(),
         ..QueryOptions::default()
