@@ -116,7 +116,8 @@ record! {
 
 impl<'a> NodeService<'a> {
     /// As the catalog has it. Agents compare it with what they have told: they leave tags and
-    /// metadata nil where there are none, and write an empty map for no further addresses.
+    /// metadata nil where there are none, and write an empty map for no further addresses. Tags that
+    /// others may change they take over from here, as a list that is never nil.
     pub(in crate::directory) fn new(instance: &'a Instance) -> Self {
         let service = &*instance.service;
         Self {
@@ -129,7 +130,8 @@ impl<'a> NodeService<'a> {
             port: service.port.into(),
             service: service.name.as_str().into(),
             tagged_addresses: Some(addresses(service)),
-            tags: filled(texts(&service.tags)),
+            tags: Some(texts(&service.tags))
+                .filter(|tags| service.enable_tag_override || !tags.is_empty()),
             weights: Some(service.weights.into()),
             ..Self::default()
         }

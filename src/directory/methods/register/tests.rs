@@ -301,3 +301,25 @@ async fn a_service_of_a_mesh_is_registered_as_a_usual_one() {
     let kept = answer.node_services.services.unwrap().remove(0);
     assert_eq!((&*kept.kind, kept.port), ("", 21_000));
 }
+
+/// An agent that lets others change the tags of a service copies them from the answer: its copy of
+/// none is an empty list, and to be told nil would make it register again and again.
+#[tokio::test]
+async fn tags_that_others_may_change_are_never_nil() {
+    let fixture = Fixture::new();
+    for (id, enable_tag_override, tags) in [("a", true, Some(Vec::new())), ("b", false, None)] {
+        let mut registration = request();
+        registration.service = Some(NodeService {
+            id: id.into(),
+            service: "web".into(),
+            enable_tag_override,
+            ..NodeService::default()
+        });
+        fixture.ask("Catalog.Register", &registration).await;
+        let answer = services(&fixture, "n1").await;
+        let list = read::<NodeServiceListReply<'_>>(&answer).node_services;
+        let all = list.services.unwrap();
+        let found = all.iter().find(|service| service.id == id).unwrap();
+        assert_eq!(found.tags, tags, "{id}");
+    }
+}
