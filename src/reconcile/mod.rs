@@ -31,6 +31,9 @@ use crate::types::{Datacenter, Member, Node, NodeName, RequestContext};
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// Shortest time between two looks, so that a pool in turmoil does not take a whole core.
 const PACE: Duration = Duration::from_millis(20);
+/// When to look again after a node was removed: an agent of Consul may register itself once more
+/// while it leaves, which takes it some three seconds.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// Operations in one command: bounds its size in the log.
 const OPERATIONS_MAX: usize = 128;
 
@@ -127,9 +130,14 @@ impl<M: Members> Reconciler<M> {
         loop {
             changes.borrow_and_update();
             let (shortest, longest) = match self.round(clock::now() >= reap_from).await {
-                Ok(()) => {
+                Ok(removed) => {
                     retry = RETRY_MIN;
-                    (PACE, self.config.interval)
+                    let longest = if removed {
+                        LAST_WORD
+                    } else {
+                        self.config.interval
+                    };
+                    (PACE, longest.min(self.config.interval))
                 }
                 Err(error) => {
                     let pause = retry;
@@ -149,7 +157,8 @@ impl<M: Members> Reconciler<M> {
         }
     }
 
-    async fn round(&mut self, reap: bool) -> Result<(), RoundError> {
+    /// Whether a node was removed.
+    async fn round(&mut self, reap: bool) -> Result<bool, RoundError> {
         let (members, state) = (self.members.members(), self.reader.state());
         let plan = plan::plan(&self.config, &members, &state, reap);
         for name in news(&mut self.unusable, plan.unusable) {
@@ -161,7 +170,10 @@ impl<M: Members> Reconciler<M> {
                  own, and what is registered at one is not known to the other"
             );
         }
-        self.propose(&plan.operations).await
+        self.propose(&plan.operations).await?;
+        let is_removal =
+            |it: &Operation| matches!(it, Operation::Deregister(Deregistration::Node(_)));
+        Ok(plan.operations.iter().any(is_removal))
     }
 
     /// A refusal for one node must not hold up the others: they are then proposed one by one.
