@@ -185,20 +185,23 @@ impl Directory {
             .ok_or(ReadError::NoPathToDatacenter)?;
         self.proposer()?;
         let deadline = clock::now() + self.wait(context);
+        let mut seen = context.index.filter(|index| *index > Index::ZERO);
         loop {
             // The watchers are made before the state is read, so that no change falls between.
-            let blocking = context.index.filter(|index| *index > Index::ZERO);
-            let watch = |key| self.reader.watch(key);
-            let mut watchers = blocking.map(|_| keys.iter().map(watch).collect::<Vec<_>>());
+            let watchers = seen.map(|_| keys.iter().map(|key| self.reader.watch(key)));
+            let watchers = watchers.map(Iterator::collect::<Vec<_>>);
             let state = self.reader.state();
             let indexes = keys.iter().map(|key| state.index_of(key));
             let index = indexes.max().unwrap_or(Index(1));
-            if let (Some(watchers), Some(seen)) = (&mut watchers, blocking)
-                && index <= seen
-                && tokio::time::timeout_at(deadline, any_changed(watchers))
-                    .await
-                    .is_ok()
+            if let (Some(mut watchers), Some(last)) = (watchers, seen)
+                && index <= last
             {
+                // Who waits keeps nothing of a state that others may have left behind long since.
+                drop(state);
+                let changed = tokio::time::timeout_at(deadline, any_changed(&mut watchers));
+                if changed.await.is_err() {
+                    seen = None;
+                }
                 continue;
             }
             return Ok(Answer {

@@ -28,9 +28,9 @@ pub struct Selection {
 
 impl Selection {
     /// Orders `rows` by the estimated round-trip time between their nodes and the one that `near`
-    /// names, `own` for `_agent` where that means one. Rows of equal distance keep their order, and those of nodes that
-    /// nobody knows where they are come last. All keep their order where there is no such node, or
-    /// nobody knows where it is.
+    /// names, `own` for `_agent` where that means one. Rows of equal distance keep their order, and
+    /// those of nodes that nobody knows where they are come last. All keep their order where there is
+    /// no such node, or nobody knows where it is.
     pub fn in_order<'a, T>(
         &self,
         state: &State,

@@ -179,19 +179,23 @@ fn with_meta(
     };
     let mut fields: Vec<(&'static str, &dyn Encode)> = Vec::with_capacity(4);
     meta.give(&mut fields);
-    let (before, after): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(key, _)| *key < name);
     let mut writer = Writer::old(out);
-    let put = |writer: &mut Writer<'_>, fields: Vec<(&'static str, &dyn Encode)>| {
-        for (key, value) in fields {
-            writer.text(key);
-            value.write(writer);
+    writer.map(fields.len() + 1);
+    let mut rows = Some(rows);
+    for (key, value) in fields {
+        if key > name
+            && let Some(rows) = rows.take()
+        {
+            writer.text(name);
+            rows(&mut writer);
         }
-    };
-    writer.map(before.len() + after.len() + 1);
-    put(&mut writer, before);
-    writer.text(name);
-    rows(&mut writer);
-    put(&mut writer, after);
+        writer.text(key);
+        value.write(&mut writer);
+    }
+    if let Some(rows) = rows {
+        writer.text(name);
+        rows(&mut writer);
+    }
 }
 
 /// Writes a list of rows; nil where there are none, as agents know it.
