@@ -176,7 +176,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub(in crate::directory) async fn read_several(
+    pub async fn read_several(
         &self,
         context: &RequestContext,
         keys: &[WatchKey],

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::catalog::{Instance, NodeEntry, State};
+use crate::catalog::{Instance, NodeEntry, State, WatchKey};
 use crate::filter::{Filter, Row};
 use crate::types::{Coordinate, Node, NodeId, NodeName, ServiceName, Status};
 
@@ -71,6 +71,15 @@ impl Selection {
     /// whose filters see fields of nodes wake for those nodes anyway.
     pub fn looks_at_nodes(&self) -> bool {
         !self.node_meta.is_empty()
+    }
+
+    /// What a read of `key` watches: nodes too, where this looks at them.
+    pub fn keys(&self, key: WatchKey) -> Vec<WatchKey> {
+        if self.looks_at_nodes() {
+            vec![key, WatchKey::Nodes]
+        } else {
+            vec![key]
+        }
     }
 
     /// Whether looking at a row takes long.

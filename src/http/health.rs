@@ -200,9 +200,7 @@ async fn state(
 type Owned<'a> = (&'a NodeEntry, &'a CheckEntry, Option<&'a Instance>);
 
 fn check_on<'a>(node: &'a NodeEntry, entry: &'a CheckEntry) -> Owned<'a> {
-    let service_id = entry.check.service_id.as_ref();
-    let owner = service_id.and_then(|id| node.instance(id));
-    (node, entry, owner.map(|owner| &**owner))
+    (node, entry, node.owner_of(entry).map(AsRef::as_ref))
 }
 
 fn takes_check(

@@ -273,14 +273,7 @@ impl Api {
         context: &RequestContext,
         key: &WatchKey,
     ) -> Result<Answer, ApiError> {
-        let waits = context.index.is_some_and(|index| index > Index::ZERO);
-        let _blocked = waits.then(|| Blocked::new(&self.counts));
-        tokio::select! {
-            () = self.stopping.cancelled() => {
-                Err(ApiError::internal("agent is stopping").retry().close().indexed())
-            }
-            answer = self.directory.read(context, key) => Ok(answer?),
-        }
+        self.read_several(context, std::slice::from_ref(key)).await
     }
 
     /// Like [`Api::read`]; also wakes on changes of nodes where the selection looks at them.
@@ -293,17 +286,23 @@ impl Api {
         key: &WatchKey,
         selection: &Selection,
     ) -> Result<Answer, ApiError> {
-        if !selection.looks_at_nodes() {
-            return self.read(context, key).await;
+        self.read_several(context, &selection.keys(key.clone()))
+            .await
+    }
+
+    async fn read_several(
+        &self,
+        context: &RequestContext,
+        keys: &[WatchKey],
+    ) -> Result<Answer, ApiError> {
+        let waits = context.index.is_some_and(|index| index > Index::ZERO);
+        let _blocked = waits.then(|| Blocked::new(&self.counts));
+        tokio::select! {
+            () = self.stopping.cancelled() => {
+                Err(ApiError::internal("agent is stopping").retry().close().indexed())
+            }
+            answer = self.directory.read_several(context, keys) => Ok(answer?),
         }
-        // All indexes are positions in one log, so one known index serves for both waits.
-        let mut answer = tokio::select! {
-            answer = self.read(context, key) => answer?,
-            answer = self.read(context, &WatchKey::Nodes) => answer?,
-        };
-        let indexes = [key, &WatchKey::Nodes].map(|key| answer.state.index_of(key));
-        answer.index = indexes.into_iter().max().unwrap_or(answer.index);
-        Ok(answer)
     }
 
     /// For questions about the local datacenter only.

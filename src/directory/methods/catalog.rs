@@ -55,7 +55,7 @@ pub(super) async fn list_services(methods: &Methods, call: Call<'_>) -> Answered
     let request: DatacenterRequest<'_> = decode(call)?;
     methods.check(&request.datacenter)?;
     let selection = select::nodes(request.node_meta.as_ref(), &request.source);
-    let keys = select::keys(WatchKey::Services, &selection);
+    let keys = selection.keys(WatchKey::Services);
     let answer = methods
         .read(call, &request.datacenter, &request.options, &keys)
         .await?;
@@ -114,7 +114,7 @@ pub(super) async fn service_nodes(methods: &Methods, call: Call<'_>) -> Answered
         ..select::instances(&request)
     };
     let asked = Asked::of(&request);
-    let mut keys = select::keys(asked.key(WatchKey::ServiceInstances), &selection);
+    let mut keys = selection.keys(asked.key(WatchKey::ServiceInstances));
     if matches!(asked, Asked::Address(_)) {
         keys.push(WatchKey::Nodes);
     }

@@ -99,7 +99,7 @@ pub(super) async fn service_checks(methods: &Methods, call: Call<'_>) -> Answere
         ..select::nodes(request.node_meta.as_ref(), &request.source)
     };
     let asked = Asked::service(&request);
-    let keys = select::keys(asked.key(WatchKey::ServiceChecks), &selection);
+    let keys = selection.keys(asked.key(WatchKey::ServiceChecks));
     let answer = methods
         .read(call, &request.datacenter, options, &keys)
         .await?;
@@ -133,7 +133,7 @@ pub(super) async fn checks_in_state(methods: &Methods, call: Call<'_>) -> Answer
         "any" => Some(None),
         state => state.parse::<Status>().ok().map(Some),
     };
-    let keys = select::keys(WatchKey::Checks, &selection);
+    let keys = selection.keys(WatchKey::Checks);
     let answer = methods
         .read(call, &request.datacenter, options, &keys)
         .await?;

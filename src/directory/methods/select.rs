@@ -99,15 +99,6 @@ pub(super) fn instances(request: &ServiceRequest<'_>) -> Selection {
     }
 }
 
-/// What a read of `key` watches: nodes too, where the selection looks at them.
-pub(super) fn keys(key: WatchKey, selection: &Selection) -> Vec<WatchKey> {
-    if selection.looks_at_nodes() {
-        vec![key, WatchKey::Nodes]
-    } else {
-        vec![key]
-    }
-}
-
 /// As many rows as count for the time that they take: a filter may make each one slow.
 pub(super) fn weigh(selection: &Selection, rows: usize) -> usize {
     if selection.is_costly() {
