@@ -10,6 +10,7 @@ use crate::directory::wire::{
 use crate::directory::{Answer, ReadError, Selection, find_node};
 use crate::filter::{CatalogRow, NodeRow, RowKind, ServiceRow};
 use crate::rpc::{Answered, Call, Fault};
+use crate::types::RequestContext;
 
 /// `Catalog.ListDatacenters`: their names, the nearest first.
 ///
@@ -26,15 +27,13 @@ pub(super) fn list_datacenters(methods: &Methods) -> Answered {
 /// `Catalog.ListNodes`: all nodes; blocks.
 pub(super) async fn list_nodes(methods: &Methods, call: Call<'_>) -> Answered {
     let request: DatacenterRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
     let options = &request.options;
     let selection = Selection {
         filter: filter(options, RowKind::Node)?,
         ..select::nodes(request.node_meta.as_ref(), &request.source)
     };
-    let answer = methods
-        .read(call, &request.datacenter, options, &[WatchKey::Nodes])
-        .await?;
+    let answer = methods.read(&context, &[WatchKey::Nodes]).await?;
     let rows = select::weigh(&selection, answer.state.nodes().count());
     let datacenter = methods.directory.datacenter().clone();
     methods
@@ -53,12 +52,10 @@ pub(super) async fn list_nodes(methods: &Methods, call: Call<'_>) -> Answered {
 /// `Catalog.ListServices`: each service with its distinct tags; blocks.
 pub(super) async fn list_services(methods: &Methods, call: Call<'_>) -> Answered {
     let request: DatacenterRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
     let selection = select::nodes(request.node_meta.as_ref(), &request.source);
     let keys = selection.keys(WatchKey::Services);
-    let answer = methods
-        .read(call, &request.datacenter, &request.options, &keys)
-        .await?;
+    let answer = methods.read(&context, &keys).await?;
     methods
         .write(answer, usize::MAX, "Services", move |state, writer| {
             if selection.looks_at_nodes() {
@@ -84,11 +81,9 @@ fn texts<'a>(tags: impl IntoIterator<Item = &'a str>) -> Vec<Text<'a>> {
 /// `Catalog.ServiceList`: the names of all services; blocks.
 pub(super) async fn service_list(methods: &Methods, call: Call<'_>) -> Answered {
     let request: DatacenterRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
     let keys = [WatchKey::Services];
-    let answer = methods
-        .read(call, &request.datacenter, &request.options, &keys)
-        .await?;
+    let answer = methods.read(&context, &keys).await?;
     let rows = answer.state.services().count();
     methods
         .write(answer, rows, "Services", |state, writer| {
@@ -104,7 +99,7 @@ pub(super) async fn service_list(methods: &Methods, call: Call<'_>) -> Answered 
 /// Neither a service nor an address is named.
 pub(super) async fn service_nodes(methods: &Methods, call: Call<'_>) -> Answered {
     let request: ServiceRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
     let options = &request.options;
     if request.service_name.is_empty() && request.service_address.is_empty() {
         return Err(refused("Must provide service name"));
@@ -118,9 +113,7 @@ pub(super) async fn service_nodes(methods: &Methods, call: Call<'_>) -> Answered
     if matches!(asked, Asked::Address(_)) {
         keys.push(WatchKey::Nodes);
     }
-    let answer = methods
-        .read(call, &request.datacenter, options, &keys)
-        .await?;
+    let answer = methods.read(&context, &keys).await?;
     let rows = select::weigh(&selection, asked.rows(&answer.state));
     let datacenter = methods.directory.datacenter().clone();
     methods
@@ -149,8 +142,8 @@ pub(super) async fn service_nodes(methods: &Methods, call: Call<'_>) -> Answered
 /// No node is named.
 pub(super) async fn node_services(methods: &Methods, call: Call<'_>) -> Answered {
     let request: NodeRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
-    let (answer, selection, rows) = services_of_node(methods, call, &request).await?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
+    let (answer, selection, rows) = services_of_node(methods, &context, &request).await?;
     let datacenter = methods.directory.datacenter().clone();
     let asked = request.node.into_owned();
     methods
@@ -173,8 +166,8 @@ pub(super) async fn node_services(methods: &Methods, call: Call<'_>) -> Answered
 /// No node is named.
 pub(super) async fn node_service_list(methods: &Methods, call: Call<'_>) -> Answered {
     let request: NodeRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
-    let (answer, selection, rows) = services_of_node(methods, call, &request).await?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
+    let (answer, selection, rows) = services_of_node(methods, &context, &request).await?;
     let datacenter = methods.directory.datacenter().clone();
     let asked = request.node.into_owned();
     methods
@@ -197,7 +190,7 @@ pub(super) async fn node_service_list(methods: &Methods, call: Call<'_>) -> Answ
 /// are.
 async fn services_of_node(
     methods: &Methods,
-    call: Call<'_>,
+    context: &RequestContext,
     request: &NodeRequest<'_>,
 ) -> Result<(Answer, Selection, usize), Fault> {
     let options = &request.options;
@@ -213,9 +206,7 @@ async fn services_of_node(
     let name = found.or_else(|| request.node.parse().ok());
     // All nodes where there can be none of the name.
     let key = name.map_or(WatchKey::Nodes, WatchKey::NodeServices);
-    let answer = methods
-        .read(call, &request.datacenter, options, &[key])
-        .await?;
+    let answer = methods.read(context, &[key]).await?;
     let found = find_node(&answer.state, &request.node);
     let rows = found.map_or(0, |entry| entry.instances().count());
     let rows = select::weigh(&selection, rows);
@@ -235,11 +226,9 @@ fn services_on<'a>(
 /// `Catalog.GatewayServices`: there are no gateways, so that there are none behind them.
 pub(super) async fn gateway_services(methods: &Methods, call: Call<'_>) -> Answered {
     let request: ServiceRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
     let keys = [WatchKey::Services];
-    let answer = methods
-        .read(call, &request.datacenter, &request.options, &keys)
-        .await?;
+    let answer = methods.read(&context, &keys).await?;
     let none = |_: &_, writer: &mut crate::msgpack::Writer<'_>| writer.nil();
     methods.write(answer, 0, "Services", none).await
 }

@@ -1,6 +1,6 @@
 //! `Coordinate`: where nodes are in the network.
 
-use super::{EMPTY, Methods, context, decode, encode, refused};
+use super::{EMPTY, Methods, decode, encode, refused};
 use crate::catalog::{NodeEntry, WatchKey};
 use crate::directory::wire::{
     CoordinateUpdate, DatacenterRecord, DatacenterRequest, Encode, LocationRecord, NodeRequest,
@@ -16,7 +16,8 @@ pub(super) async fn list_nodes(methods: &Methods, call: Call<'_>) -> Answered {
     let request: DatacenterRequest<'_> = decode(call)?;
     without_filter(&request.options)?;
     let (datacenter, options) = (&request.datacenter, &request.options);
-    let read = methods.read(call, datacenter, options, &[WatchKey::Locations]);
+    let context = methods.context(datacenter, options, call)?;
+    let read = methods.read(&context, &[WatchKey::Locations]);
     let answer = read.await?;
     let count = answer.state.nodes().count();
     methods
@@ -38,7 +39,8 @@ pub(super) async fn node(methods: &Methods, call: Call<'_>) -> Answered {
         .clone()
         .map_or(WatchKey::Locations, WatchKey::NodeLocation);
     let (datacenter, options) = (&request.datacenter, &request.options);
-    let answer = methods.read(call, datacenter, options, &[key]).await?;
+    let context = methods.context(datacenter, options, call)?;
+    let answer = methods.read(&context, &[key]).await?;
     methods
         .write(answer, 1, "Coordinates", move |state, writer| {
             let entry = name.and_then(|name| state.node(&name));
@@ -83,7 +85,7 @@ pub(super) fn update(methods: &Methods, call: Call<'_>) -> Answered {
         token: request.token.clone(),
         ..QueryOptions::default()
     };
-    let context = context(&request.datacenter, &options, call.peer)?;
+    let context = methods.context(&request.datacenter, &options, call)?;
     let (_, location) = draft(request).check().map_err(refused)?;
     methods.directory.locate(&context, location)?;
     Ok(vec![EMPTY])

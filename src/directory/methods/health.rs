@@ -17,7 +17,7 @@ use crate::types::{NodeName, Status};
 /// No service is named.
 pub(super) async fn service_nodes(methods: &Methods, call: Call<'_>) -> Answered {
     let request: ServiceRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
     let options = &request.options;
     if request.service_name.is_empty() {
         return Err(refused("Must provide service name"));
@@ -28,9 +28,7 @@ pub(super) async fn service_nodes(methods: &Methods, call: Call<'_>) -> Answered
     };
     let asked = Asked::service(&request);
     let keys = [asked.key(WatchKey::ServiceHealth)];
-    let answer = methods
-        .read(call, &request.datacenter, options, &keys)
-        .await?;
+    let answer = methods.read(&context, &keys).await?;
     let rows = select::weigh(&selection, asked.rows(&answer.state));
     let datacenter = methods.directory.datacenter().clone();
     methods
@@ -57,7 +55,7 @@ pub(super) async fn service_nodes(methods: &Methods, call: Call<'_>) -> Answered
 /// No node is named.
 pub(super) async fn node_checks(methods: &Methods, call: Call<'_>) -> Answered {
     let request: NodeRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
     let options = &request.options;
     if request.node.is_empty() {
         return Err(refused("Must provide node"));
@@ -68,9 +66,7 @@ pub(super) async fn node_checks(methods: &Methods, call: Call<'_>) -> Answered {
     };
     let name = request.node.parse::<NodeName>().ok();
     let key = name.clone().map_or(WatchKey::Nodes, WatchKey::NodeChecks);
-    let answer = methods
-        .read(call, &request.datacenter, options, &[key])
-        .await?;
+    let answer = methods.read(&context, &[key]).await?;
     let entry = name.as_ref().and_then(|name| answer.state.node(name));
     let rows = entry.map_or(0, |entry| entry.checks().count());
     let rows = select::weigh(&selection, rows);
@@ -89,7 +85,7 @@ pub(super) async fn node_checks(methods: &Methods, call: Call<'_>) -> Answered {
 /// No service is named.
 pub(super) async fn service_checks(methods: &Methods, call: Call<'_>) -> Answered {
     let request: ServiceRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
     let options = &request.options;
     if request.service_name.is_empty() {
         return Err(refused("Must provide service name"));
@@ -100,9 +96,7 @@ pub(super) async fn service_checks(methods: &Methods, call: Call<'_>) -> Answere
     };
     let asked = Asked::service(&request);
     let keys = selection.keys(asked.key(WatchKey::ServiceChecks));
-    let answer = methods
-        .read(call, &request.datacenter, options, &keys)
-        .await?;
+    let answer = methods.read(&context, &keys).await?;
     let rows = select::weigh(&selection, asked.rows(&answer.state));
     methods
         .write(answer, rows, "HealthChecks", move |state, writer| {
@@ -123,7 +117,7 @@ pub(super) async fn service_checks(methods: &Methods, call: Call<'_>) -> Answere
 /// state that does not exist.
 pub(super) async fn checks_in_state(methods: &Methods, call: Call<'_>) -> Answered {
     let request: StateRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
+    let context = methods.context(&request.datacenter, &request.options, call)?;
     let options = &request.options;
     let selection = Selection {
         filter: filter(options, RowKind::Check)?,
@@ -134,9 +128,7 @@ pub(super) async fn checks_in_state(methods: &Methods, call: Call<'_>) -> Answer
         state => state.parse::<Status>().ok().map(Some),
     };
     let keys = selection.keys(WatchKey::Checks);
-    let answer = methods
-        .read(call, &request.datacenter, options, &keys)
-        .await?;
+    let answer = methods.read(&context, &keys).await?;
     let rows = status.map_or(0, |_| usize::MAX);
     methods
         .write(answer, rows, "HealthChecks", move |state, writer| {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Methods, context, decode, encode, filter, refused, write_rows};
+use super::{Methods, decode, encode, filter, refused, write_rows};
 use crate::catalog::{Instance, NodeEntry, State, WatchKey};
 use crate::directory::wire::{
     CheckServiceNode, DatacenterRequest, EventFireRequest, KeyringReply, KeyringRequest,
     KeyringResponse, Map, NodeInfo, NodeRequest, QueryMeta, ServiceDumpRequest, Text,
 };
-use crate::directory::{KeyAsking, PoolKeys, ReadError, event};
+use crate::directory::{KeyAsking, PoolKeys, event};
 use crate::filter::{Filter, HealthRow, NodeRow, RowKind};
 use crate::gossip::keyring::Key;
 use crate::gossip::serf::KeyOperation;
@@ -26,9 +26,7 @@ const SHOWN_MAX: usize = 64;
 /// It has no name, or is too long; nobody was told.
 pub(super) async fn event_fire(methods: &Methods, call: Call<'_>) -> Answered {
     let request: EventFireRequest<'_> = decode(call)?;
-    let context = context(&request.datacenter, &request.options, call.peer)?;
-    let is_local = methods.directory.check_datacenter(&context);
-    is_local.ok_or(ReadError::NoPathToDatacenter)?;
+    methods.context(&request.datacenter, &request.options, call)?;
     let lan = &methods.membership.lan;
     let fired = event::fire(lan, &request.name, request.payload).await;
     fired.map_err(refused)?;
@@ -53,9 +51,8 @@ pub(super) async fn node_info(methods: &Methods, call: Call<'_>) -> Answered {
     };
     let options = &request.options;
     let filter = filter(options, RowKind::Node)?;
-    let answer = methods
-        .read(call, &request.datacenter, options, &keys)
-        .await?;
+    let context = methods.context(&request.datacenter, options, call)?;
+    let answer = methods.read(&context, &keys).await?;
     let datacenter = methods.directory.datacenter().clone();
     methods
         .write(answer, 1, "Dump", move |state, writer| {
@@ -72,9 +69,8 @@ pub(super) async fn node_dump(methods: &Methods, call: Call<'_>) -> Answered {
     let request: DatacenterRequest<'_> = decode(call)?;
     let options = &request.options;
     let filter = filter(options, RowKind::Node)?;
-    let answer = methods
-        .read(call, &request.datacenter, options, &EVERYTHING)
-        .await?;
+    let context = methods.context(&request.datacenter, options, call)?;
+    let answer = methods.read(&context, &EVERYTHING).await?;
     let datacenter = methods.directory.datacenter().clone();
     let count = answer.state.nodes().count();
     methods
@@ -91,9 +87,8 @@ pub(super) async fn service_dump(methods: &Methods, call: Call<'_>) -> Answered 
     let request: ServiceDumpRequest<'_> = decode(call)?;
     let options = &request.options;
     let filter = filter(options, RowKind::Health)?;
-    let answer = methods
-        .read(call, &request.datacenter, options, &EVERYTHING)
-        .await?;
+    let context = methods.context(&request.datacenter, options, call)?;
+    let answer = methods.read(&context, &EVERYTHING).await?;
     let datacenter = methods.directory.datacenter().clone();
     let nowhere = request.use_kind && !request.kind.is_empty();
     let count = answer.state.nodes().count();

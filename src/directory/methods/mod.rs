@@ -18,7 +18,6 @@ mod select;
 mod status;
 
 use std::fmt::Display;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,28 +91,41 @@ impl Methods {
         }
     }
 
-    /// Whether this is the datacenter that a request names; asked before all else, since agents take
-    /// the error for a name that does not exist.
+    /// How `options` ask for a read, or a write, in `datacenter`, which must be named. Asked before
+    /// all else, since agents take its error for a name that does not exist.
     ///
     /// # Errors
     /// `No path to datacenter`.
-    fn check(&self, datacenter: &str) -> Result<(), Fault> {
-        let asked = datacenter.parse::<Datacenter>().ok();
-        let is_local = asked.as_ref() == Some(self.directory.datacenter());
-        let known = is_local.then_some(()).ok_or(ReadError::NoPathToDatacenter);
-        Ok(known?)
-    }
-
-    /// Reads what `keys` cover, as `options` say.
-    async fn read(
+    fn context(
         &self,
-        call: Call<'_>,
         datacenter: &str,
         options: &QueryOptions<'_>,
-        keys: &[WatchKey],
-    ) -> Result<Answer, Fault> {
-        let context = context(datacenter, options, call.peer)?;
-        Ok(self.directory.read_several(&context, keys).await?)
+        call: Call<'_>,
+    ) -> Result<RequestContext, Fault> {
+        let asked = datacenter.parse::<Datacenter>().ok();
+        let local = asked.filter(|asked| asked == self.directory.datacenter());
+        let datacenter = local.ok_or(ReadError::NoPathToDatacenter)?;
+        let consistency = match (options.require_consistent, options.allow_stale) {
+            (true, _) => Consistency::Consistent,
+            (false, true) => Consistency::Stale,
+            (false, false) => Consistency::Default,
+        };
+        let token = Some(&*options.token).filter(|token| !token.is_empty());
+        let wait = u64::try_from(options.max_query_time).ok();
+        Ok(RequestContext {
+            token: token.map(Into::into),
+            datacenter: Some(datacenter),
+            consistency,
+            index: Some(Index(options.min_query_index)),
+            wait: wait.map(Duration::from_nanos),
+            deadline: None,
+            source: Some(call.peer.to_canonical()),
+        })
+    }
+
+    /// Reads what `keys` cover.
+    async fn read(&self, context: &RequestContext, keys: &[WatchKey]) -> Result<Answer, Fault> {
+        Ok(self.directory.read_several(context, keys).await?)
     }
 
     /// Writes an answer of about `rows` rows, which stand under `name`; one of many on a thread of its
@@ -225,35 +237,6 @@ fn filter(options: &QueryOptions<'_>, rows: RowKind) -> Result<Option<Filter>, F
     let filter = Filter::parse(&options.filter, rows);
     let told = |error| format!("Failed to create boolean expression evaluator: {error}");
     filter.map(Some).map_err(|error| refused(told(error)))
-}
-
-/// How `options` ask for a read, or a write, in `datacenter`, which must be named.
-///
-/// # Errors
-/// `No path to datacenter`.
-fn context(
-    datacenter: &str,
-    options: &QueryOptions<'_>,
-    peer: IpAddr,
-) -> Result<RequestContext, Fault> {
-    let datacenter = datacenter.parse::<Datacenter>();
-    let datacenter = datacenter.map_err(|_| ReadError::NoPathToDatacenter)?;
-    let consistency = match (options.require_consistent, options.allow_stale) {
-        (true, _) => Consistency::Consistent,
-        (false, true) => Consistency::Stale,
-        (false, false) => Consistency::Default,
-    };
-    let token = Some(&*options.token).filter(|token| !token.is_empty());
-    let wait = u64::try_from(options.max_query_time).ok();
-    Ok(RequestContext {
-        token: token.map(Into::into),
-        datacenter: Some(datacenter),
-        consistency,
-        index: Some(Index(options.min_query_index)),
-        wait: wait.map(Duration::from_nanos),
-        deadline: None,
-        source: Some(peer.to_canonical()),
-    })
 }
 
 /// An error of the method itself.

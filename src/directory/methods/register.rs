@@ -1,6 +1,6 @@
 //! `Catalog.Register` and `Catalog.Deregister`.
 
-use super::{EMPTY, Methods, context, decode, refused};
+use super::{EMPTY, Methods, decode, refused};
 use crate::catalog::Operation;
 use crate::directory::warn_of_names;
 use crate::directory::wire::{DeregisterRequest, NodeService, QueryOptions, RegisterRequest};
@@ -12,12 +12,11 @@ use crate::rpc::{Answered, Call};
 /// An entry is wrong, or the catalog refuses it; nothing was changed.
 pub(super) async fn register(methods: &Methods, call: Call<'_>) -> Answered {
     let request: RegisterRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
     let options = QueryOptions {
         token: request.token.clone(),
         ..QueryOptions::default()
     };
-    let context = context(&request.datacenter, &options, call.peer)?;
+    let context = methods.context(&request.datacenter, &options, call)?;
     let in_mesh = request
         .service
         .as_ref()
@@ -45,12 +44,11 @@ pub(super) async fn register(methods: &Methods, call: Call<'_>) -> Answered {
 /// A name is wrong; nothing was changed.
 pub(super) async fn deregister(methods: &Methods, call: Call<'_>) -> Answered {
     let request: DeregisterRequest<'_> = decode(call)?;
-    methods.check(&request.datacenter)?;
     let options = QueryOptions {
         token: request.token.clone(),
         ..QueryOptions::default()
     };
-    let context = context(&request.datacenter, &options, call.peer)?;
+    let context = methods.context(&request.datacenter, &options, call)?;
     let (_, deregistration) = request.into_draft().check().map_err(refused)?;
     let operation = Operation::Deregister(deregistration);
     methods.directory.write(&context, vec![operation]).await?;
