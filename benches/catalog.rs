@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use herald::catalog::index::{ServiceView, Slot};
-use herald::catalog::{Reader, Writer, open_server};
+use herald::catalog::{Reader, State, Writer, open_server, snapshot};
 use herald::clock;
 use herald::types::Status;
 
@@ -64,7 +64,31 @@ fn memory() {
         octets >> 20,
         took / u32::try_from(instances).unwrap_or(u32::MAX),
     );
+    snapshot(&reader.state(), instances);
     drop((writer, reader));
+}
+
+/// Time to write a snapshot, to read it, and to install it in an empty catalog.
+fn snapshot(state: &State, instances: usize) {
+    let mut octets = Vec::new();
+    let start = clock::monotonic();
+    snapshot::write(state, &mut octets).expect("memory takes all");
+    let written = start.elapsed();
+    let start = clock::monotonic();
+    let restored = snapshot::read(&mut &octets[..]).expect("was just written");
+    let read = start.elapsed();
+    let (mut writer, reader) = open_server();
+    let start = clock::monotonic();
+    writer.install(restored).expect("it is newer than nothing");
+    let installed = start.elapsed();
+    let start = clock::monotonic();
+    assert_eq!(reader.state().digest(), state.digest());
+    println!(
+        "catalog/snapshot: {} octets per instance at {instances} instances; written in \
+         {written:.2?}, read in {read:.2?}, installed in {installed:.2?}; digest in {:.2?}",
+        octets.len() / instances,
+        start.elapsed() / 2,
+    );
 }
 
 /// A check of one instance among 10 or 10,000 turns critical or recovers, in one catalog: 10,000

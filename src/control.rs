@@ -2,6 +2,7 @@
 //! parts start before the agent is whole and must not know how it is made.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -53,6 +54,32 @@ pub struct LeaveError {
 /// been told; the agent stops by itself soon after, when whoever asked has been answered.
 pub type Leaving = Pin<Box<dyn Future<Output = Result<(), LeaveError>> + Send>>;
 
+/// A server of the cluster, as the agent knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterServer {
+    /// Its id.
+    pub id: NodeId,
+    /// Name of its node.
+    pub node: String,
+    /// Where it takes connections of agents and servers.
+    pub address: SocketAddr,
+    /// Whether it leads.
+    pub leader: bool,
+    /// Whether it votes; else it only learns.
+    pub voter: bool,
+}
+
+/// Why a server was not removed from the cluster; asking again may help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct RemoveError {
+    /// What went wrong, for people to read.
+    pub reason: String,
+}
+
+/// A removal under way; it may go on though nobody waits for it.
+pub type Removing = Pin<Box<dyn Future<Output = Result<(), RemoveError>> + Send>>;
+
 /// Asks the agent.
 pub trait Control: Send + Sync + 'static {
     /// What it is.
@@ -78,4 +105,15 @@ pub trait Control: Send + Sync + 'static {
 
     /// Figures in groups, for `info`: group, then key, then value.
     fn statistics(&self) -> BTreeMap<String, BTreeMap<String, String>>;
+
+    /// The servers of its cluster; `None` on an agent that is none of them.
+    fn servers(&self) -> Option<Vec<ClusterServer>> {
+        None
+    }
+
+    /// Removes a server from the cluster. Only the one that leads does so.
+    fn remove_server(&self, _id: NodeId) -> Removing {
+        let reason = "this agent is no server of a cluster".to_owned();
+        Box::pin(std::future::ready(Err(RemoveError { reason })))
+    }
 }

@@ -13,6 +13,10 @@ use crate::support::eventually;
 use crate::support::http::{Reply, get, put, request};
 use crate::support::parts::Parts;
 
+mod beginning;
+mod changing;
+mod failing;
+
 /// An API and the pools behind it.
 struct Member {
     parts: Parts,

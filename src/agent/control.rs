@@ -1,7 +1,6 @@
 //! Answers to questions about the agent itself.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,25 +10,28 @@ use serde_json::Value;
 use super::leave::Leaver;
 use super::reload::Reloader;
 use super::{REVISION, VERSION, machine};
-use crate::clock::Utc;
+use crate::clock::{self, Utc};
 use crate::config::Config;
-use crate::control::{Control, Description, Leaving, Reloading};
+use crate::control::{
+    ClusterServer, Control, Description, Leaving, Reloading, RemoveError, Removing,
+};
 use crate::directory::Directory;
 use crate::dns;
 use crate::gossip::membership::Membership;
 use crate::gossip::pool::Pool;
 use crate::local::{Local, LocalCheck, Mechanism};
 use crate::log::Monitor;
-use crate::types::Member;
+use crate::raft::{Change, Raft, Role, Status};
+use crate::types::{Member, NodeId};
 
 /// The agent as other parts may ask it.
 #[derive(Debug)]
 pub(super) struct AgentControl {
     description: Description,
     bootstrap: bool,
-    address: SocketAddr,
     data_dir: Option<PathBuf>,
     directory: Directory,
+    raft: Option<Raft>,
     local: Local,
     dns: Option<dns::Handle>,
     monitor: Monitor,
@@ -47,7 +49,7 @@ pub(super) struct Steering {
 impl AgentControl {
     pub(super) fn new(
         config: &Config,
-        directory: Directory,
+        (directory, raft): (Directory, Option<Raft>),
         local: Local,
         dns: Option<dns::Handle>,
         monitor: Monitor,
@@ -57,9 +59,9 @@ impl AgentControl {
         Self {
             description: describe(config),
             bootstrap: identity.bootstrap,
-            address: identity.server_address,
             data_dir: identity.data_dir.clone(),
             directory,
+            raft,
             local,
             dns,
             monitor,
@@ -123,6 +125,37 @@ impl Control for AgentControl {
             .map(|(name, figures)| (name.to_owned(), figures))
             .collect()
     }
+
+    fn servers(&self) -> Option<Vec<ClusterServer>> {
+        let status = self.raft.as_ref()?.status();
+        let servers = status.servers.iter().map(|server| ClusterServer {
+            id: NodeId::from_u128(server.id.0),
+            node: server.peer.name.clone(),
+            address: server.peer.address,
+            leader: status.leader == Some(server.id),
+            voter: server.voter,
+        });
+        Some(servers.collect())
+    }
+
+    fn remove_server(&self, id: NodeId) -> Removing {
+        let raft = self.raft.clone();
+        Box::pin(async move {
+            let Some(raft) = raft else {
+                let reason = "this agent is no server".to_owned();
+                return Err(RemoveError { reason });
+            };
+            let removed = raft.change(Change::Remove(id.into())).await;
+            removed.map_err(|error| RemoveError {
+                reason: error.to_string(),
+            })
+        })
+    }
+}
+
+/// A time in milliseconds, as `info` shows it.
+fn milliseconds(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
 }
 
 /// Figures of one group.
@@ -155,9 +188,10 @@ impl AgentControl {
         let leader = self.directory.leader();
         let (Ok(leader), Ok(datacenters)) = (leader, self.directory.datacenters(self.pool(true)))
         else {
+            let servers = self.directory.known_servers().unwrap_or(0);
             return group([
                 ("acl", "disabled".to_owned()),
-                ("known_servers", "0".to_owned()),
+                ("known_servers", servers.to_string()),
                 ("server", "false".to_owned()),
             ]);
         };
@@ -191,17 +225,24 @@ impl AgentControl {
 
     /// The log of changes; a client agent has none.
     fn log(&self) -> Group {
-        let Ok(peers) = self.directory.peers() else {
+        let Some(raft) = &self.raft else {
             return Group::new();
         };
-        let applied = self.directory.reader().applied().to_string();
-        let others = peers.len().saturating_sub(1);
-        let state = if self.leads() { "Leader" } else { "Follower" };
+        let status = raft.status();
+        let voters = status.servers.iter().filter(|server| server.voter).count();
+        let contact = status.last_contact(clock::now());
         group([
-            ("applied_index", applied.clone()),
-            ("last_log_index", applied),
-            ("num_peers", others.to_string()),
-            ("state", state.to_owned()),
+            ("applied_index", status.applied.to_string()),
+            ("commit_index", status.committed.to_string()),
+            (
+                "last_contact",
+                contact.map_or("never".to_owned(), milliseconds),
+            ),
+            ("last_log_index", status.last_log.to_string()),
+            ("latest_configuration", configuration(&status)),
+            ("num_peers", voters.saturating_sub(1).to_string()),
+            ("state", state(&status).to_owned()),
+            ("term", status.term.to_string()),
         ])
     }
 
@@ -217,8 +258,31 @@ impl AgentControl {
     }
 
     fn leads(&self) -> bool {
-        self.directory.leader() == Ok(Some(self.address))
+        self.raft.as_ref().is_some_and(|raft| raft.status().leads())
     }
+}
+
+/// What a server is, in the words of the reference where it has one.
+fn state(status: &Status) -> &'static str {
+    match status.role {
+        Role::Leader => "Leader",
+        // It looks for a leader.
+        Role::Follower if status.leader.is_none() => "Candidate",
+        Role::Follower => "Follower",
+        Role::Learner => "Learner",
+        Role::Stopped => "Shutdown",
+    }
+}
+
+/// The servers, as one line.
+fn configuration(status: &Status) -> String {
+    let servers = status.servers.iter().map(|server| {
+        let suffrage = if server.voter { "Voter" } else { "Nonvoter" };
+        let (id, address) = (server.id, server.peer.address);
+        format!("{{Suffrage:{suffrage} ID:{id} Address:{address}}}")
+    });
+    let servers: Vec<_> = servers.collect();
+    format!("[{}]", servers.join(" "))
 }
 
 fn runtime() -> Group {

@@ -4,11 +4,13 @@
 //! waits for the same leave. One that failed may be tried again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::control::{LeaveError, Leaving};
 use crate::gossip::membership::Membership;
+use crate::raft::{Raft, ServerId, Status};
 use crate::task::Tasks;
 
 /// Why an agent is to end, though no signal has come.
@@ -56,19 +58,38 @@ enum Progress {
     Failed(LeaveError),
 }
 
+/// A server's place in the cluster, which it gives up when it leaves.
+#[derive(Debug)]
+pub(super) struct Seat {
+    /// Who it is there.
+    pub(super) id: ServerId,
+    /// Its part.
+    pub(super) raft: Raft,
+    /// Longest wait for the others to go on without it.
+    pub(super) drain: Duration,
+}
+
 /// Leaves the pools.
 #[derive(Debug)]
 pub(super) struct Leaver {
     membership: Membership,
+    /// `None` on a client agent.
+    seat: Option<Seat>,
     progress: watch::Sender<Progress>,
     ending: Ending,
     tasks: Tasks,
 }
 
 impl Leaver {
-    pub(super) fn new(membership: Membership, ending: Ending, tasks: Tasks) -> Arc<Self> {
+    pub(super) fn new(
+        membership: Membership,
+        seat: Option<Seat>,
+        ending: Ending,
+        tasks: Tasks,
+    ) -> Arc<Self> {
         Arc::new(Self {
             membership,
+            seat,
             progress: watch::Sender::new(Progress::Member),
             ending,
             tasks,
@@ -108,9 +129,13 @@ impl Leaver {
         })
     }
 
-    /// First the pool of all datacenters, then that of its own: whoever still knows this agent as a
-    /// member of its datacenter can still be asked about it.
+    /// First the lead, then the pool of all datacenters, then that of its own: whoever still knows
+    /// this agent as a member of its datacenter can still be asked about it. Then the other servers
+    /// take it out of the cluster, for which they may need its vote.
     async fn leave(&self) {
+        if let Some(seat) = &self.seat {
+            seat.hand_over().await;
+        }
         let wan = self.membership.wan.as_ref();
         let pools = wan.map(|pool| ("WAN", pool)).into_iter();
         for (name, pool) in pools.chain([("LAN", &self.membership.lan)]) {
@@ -123,9 +148,61 @@ impl Leaver {
             }
             tracing::info!(target: "herald::agent", "left the {name} pool");
         }
+        if let Some(seat) = &self.seat {
+            seat.stay_until_removed().await;
+        }
         drop(self.progress.send_replace(Progress::Left));
         self.ending.tell(End::Left);
     }
+}
+
+impl Seat {
+    /// Whether it votes beside others.
+    fn has_others(&self, status: &Status) -> bool {
+        let mut voters = status.servers.iter().filter(|server| server.voter);
+        votes(self.id, status) && voters.any(|server| server.id != self.id)
+    }
+
+    /// Makes another server lead, if this one does.
+    async fn hand_over(&self) {
+        let status = self.raft.status();
+        if !self.has_others(&status) {
+            return;
+        }
+        if let Some(voters) = without_majority(&status) {
+            tracing::warn!(
+                target: "herald::agent",
+                "leaves a cluster of {voters} servers: those that stay tolerate no failure"
+            );
+        }
+        if status.leads() && !self.raft.step_down().await {
+            tracing::warn!(
+                target: "herald::agent",
+                "no other server takes the lead over: they elect one when this one is gone"
+            );
+        }
+    }
+
+    /// Waits until the others have decided to go on without this server.
+    async fn stay_until_removed(&self) {
+        if !self.has_others(&self.raft.status()) {
+            return;
+        }
+        let mut status = self.raft.status_changed();
+        let removed = status.wait_for(|status| !votes(self.id, status));
+        drop(tokio::time::timeout(self.drain, removed).await);
+    }
+}
+
+fn votes(id: ServerId, status: &Status) -> bool {
+    let mut servers = status.servers.iter();
+    servers.any(|server| server.id == id && server.voter)
+}
+
+/// The number of voters, if one less tolerates no failure.
+fn without_majority(status: &Status) -> Option<usize> {
+    let voters = status.servers.iter().filter(|server| server.voter).count();
+    (2..=3).contains(&voters).then_some(voters)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! **Invariant**: an agent that failed to start has stopped everything that it had started.
 
 mod banner;
+mod client;
 mod control;
 mod datacenters;
 mod descriptors;
@@ -23,6 +24,7 @@ mod pid_file;
 mod pools;
 mod process;
 mod reload;
+mod servers;
 
 use std::io;
 use std::net::SocketAddr;
@@ -63,6 +65,8 @@ pub const REVISION: &str = match option_env!("HERALD_REVISION") {
 const DRAIN_FRONT: Duration = Duration::from_millis(1_400);
 /// Large answers of the agent RPC that are written at a time: each takes a thread and much memory.
 const LARGE_ANSWERS_MAX: usize = 4;
+/// Longest time for another server to take the lead over.
+const HAND_OVER: Duration = Duration::from_millis(500);
 /// Longest time for each further layer.
 const DRAIN_BACK: Duration = Duration::from_millis(250);
 
@@ -75,6 +79,9 @@ pub enum StartError {
     /// The services and checks of this node.
     #[error(transparent)]
     Local(#[from] local::StartError),
+    /// Raft does not start: its log cannot be read.
+    #[error(transparent)]
+    Raft(#[from] raft::StartError),
     /// Services or checks of configuration files cannot be registered.
     #[error(transparent)]
     Definitions(#[from] local::FilesError),
@@ -139,6 +146,7 @@ pub struct Agent {
 /// What the parts gave back.
 #[derive(Debug)]
 struct Handles {
+    raft: Option<raft::Raft>,
     dns: Option<dns::Handle>,
     http: http::Handle,
     rpc: Option<SocketAddr>,
@@ -235,8 +243,15 @@ impl Agent {
     }
 
     /// Stops accepting, lets what is in progress finish, and ends every task and thread. Takes at
-    /// most 2 s. Whether everything ended in time.
+    /// most 2.5 s. Whether everything ended in time.
+    ///
+    /// A server that leads has another one lead first, so that nobody waits for an election.
     pub async fn stop(self) -> bool {
+        if let Some(raft) = &self.handles.raft
+            && raft.status().leads()
+        {
+            drop(tokio::time::timeout(HAND_OVER, raft.step_down()).await);
+        }
         let ended = self.layers.stop().await;
         drop(self.pid_file);
         ended
@@ -255,11 +270,14 @@ async fn start_parts(
     process::show(&metrics);
     let membership = start_pools(config, &metrics, &layers.back).await?;
     let ending = leave::Ending::new();
-    let leaver = leave::Leaver::new(membership.clone(), ending.clone(), layers.back.clone());
-    let directory = open_directory(config, &membership, &metrics, layers)?;
+    let (directory, raft) = open_directory(config, &membership, &metrics, layers).await?;
+    let seat = servers::seat(config, raft.as_ref());
+    let back = layers.back.clone();
+    let leaver = leave::Leaver::new(membership.clone(), seat, ending.clone(), back);
     let local = start_local(config, directory.clone(), &metrics, &layers.middle).await?;
     let reader = directory.reader().clone();
-    let started = start_dns(config, reader, &metrics, &layers.front).await?;
+    let freshness = servers::freshness(config.raft.id, raft.as_ref(), &layers.middle);
+    let started = start_dns(config, reader, freshness, &metrics, &layers.front).await?;
     let (dns, behind) = started.unzip();
     let (answers, explainer) = behind.unzip();
     let parts = reload::Parts {
@@ -274,7 +292,7 @@ async fn start_parts(
     let reloader = Arc::new(reload::Reloader::new(config, parts));
     let control: Arc<dyn Control> = Arc::new(control::AgentControl::new(
         config,
-        directory.clone(),
+        (directory.clone(), raft.clone()),
         local.clone(),
         dns.clone(),
         log.monitor,
@@ -287,6 +305,7 @@ async fn start_parts(
     datacenters::follow(&reloader, &directory, &membership, &layers.middle);
     let events = events::start(membership.lan.events(), local.clone(), &layers.middle);
     let methods = Methods::new(directory.clone(), membership.clone(), LARGE_ANSWERS_MAX);
+    let handlers = handlers(methods, raft.as_ref());
     let dependencies = http::Dependencies {
         directory,
         control,
@@ -298,10 +317,11 @@ async fn start_parts(
     let http = http::start(config.http.clone(), dependencies, &metrics, &layers.front).await?;
     reloader.started(http.clone());
     if let Some(listener) = listener {
-        listener.serve(handlers(methods), &metrics, &layers.front);
+        listener.serve(handlers, &metrics, &layers.front);
     }
     join_others(config, &membership, &ending, &layers.middle).await?;
     Ok(Handles {
+        raft,
         dns,
         http,
         rpc: server_address,
@@ -311,6 +331,14 @@ async fn start_parts(
         ending,
         reloader,
     })
+}
+
+/// Who serves which connections of the agent RPC.
+fn handlers(methods: Methods, raft: Option<&raft::Raft>) -> rpc::Handlers {
+    rpc::Handlers {
+        service: Arc::new(methods),
+        raft: raft.map(raft::Raft::handler),
+    }
 }
 
 /// What is settled before any part starts: each part's share of the descriptors, and the port of the
@@ -327,16 +355,9 @@ fn prepare(config: &Config) -> Result<(Config, Option<rpc::Listener>), StartErro
         let port = listener.address().port();
         config.identity.server_address.set_port(port);
         config.directory.address.set_port(port);
+        config.raft.peer.address.set_port(port);
     }
     Ok((config, listener))
-}
-
-/// Who serves which connections of the agent RPC: there is no Raft between servers yet.
-fn handlers(methods: Methods) -> rpc::Handlers {
-    rpc::Handlers {
-        service: Arc::new(methods),
-        raft: None,
-    }
 }
 
 /// Starts the services and checks of this node, with those that the files define.
@@ -347,10 +368,9 @@ async fn start_local(
     tasks: &Tasks,
 ) -> Result<Local, StartError> {
     let local = local::start(config.local.clone(), directory, metrics, tasks)?;
-    if !config.definitions.is_empty() {
-        let limits = config.local.limits.clone();
-        local.load(&config.definitions, limits).await?;
-    }
+    // Also where they define nothing: what was kept waits for that.
+    let limits = config.local.limits.clone();
+    local.load(&config.definitions, limits).await?;
     Ok(local)
 }
 
@@ -386,37 +406,33 @@ async fn join_others(
 }
 
 /// Shared state: on a server a catalog of its own, what orders the writes to it, and what keeps
-/// the members in it. A client agent has none of that.
-fn open_directory(
+/// the members in it. A client agent asks the servers that the pool knows.
+async fn open_directory(
     config: &Config,
     membership: &Membership,
     metrics: &Metrics,
     layers: &Layers,
-) -> Result<Directory, StartError> {
+) -> Result<(Directory, Option<raft::Raft>), StartError> {
     let bounds = config.directory.clone();
     if !config.identity.server {
-        return Ok(Directory::client(bounds));
+        let tasks = &layers.middle;
+        return Ok((
+            client::open_directory(config, membership, metrics, tasks),
+            None,
+        ));
     }
     let (writer, reader) = catalog::open_server();
     catalog::figures::show(&reader, metrics);
-    let proposer =
-        raft::start(&config.raft, writer, metrics, &layers.back).map_err(StartError::Thread)?;
-    let directory = Directory::new(bounds, reader.clone(), proposer.clone());
+    let peers = servers::peers(&membership.lan);
+    let raft = raft::start(config.raft.clone(), writer, peers, metrics, &layers.back).await?;
+    let directory = Directory::new(bounds, reader.clone(), raft.clone());
     directory.write_locations(LOCATIONS_PERIOD, metrics, &layers.middle);
     let node = config.identity.node.clone();
     directory.report_location(node, membership.lan.clone(), &layers.middle);
     let (reconciled, lan) = (config.reconcile.clone(), membership.lan.clone());
-    reconcile::start(reconciled, lan, reader, proposer, &layers.middle);
-    Ok(directory)
-}
-
-/// How far what DNS answers from may lag behind: nothing is loaded on a client agent.
-fn freshness(config: &Config) -> dns::Freshness {
-    if config.identity.server {
-        dns::Freshness::fresh()
-    } else {
-        dns::Freshness::new()
-    }
+    reconcile::start(reconciled, lan, reader, raft.clone(), &layers.middle);
+    servers::start(config, &membership.lan, &raft, &layers.middle).await;
+    Ok((directory, Some(raft)))
 }
 
 /// Starts DNS, unless it is off, and what explains its answers: static zones first, since the
@@ -424,6 +440,7 @@ fn freshness(config: &Config) -> dns::Freshness {
 async fn start_dns(
     config: &Config,
     catalog: catalog::Reader,
+    freshness: Arc<dns::Freshness>,
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Result<Option<(dns::Handle, (reload::Answers, dns::Explainer))>, StartError> {
@@ -443,7 +460,7 @@ async fn start_dns(
     let sources = dns::Sources {
         catalog,
         settings: Arc::clone(&settings),
-        freshness: Arc::new(freshness(config)),
+        freshness,
         unencodable: metrics.register(
             "dns_unencodable",
             "Records left out of answers because they cannot be encoded",

@@ -118,9 +118,9 @@ fn own(identity: &Identity, tls: bool) -> tags::Agent {
     let server = || tags::AgentServer {
         port: identity.server_address.port(),
         wan_join_port: None,
-        bootstrap: identity.bootstrap,
-        // One server is all there is so far: none waits for others.
-        expect: 0,
+        // In development mode a server leads alone, too: no other takes it in.
+        bootstrap: identity.bootstrap || identity.development,
+        expect: identity.expect,
         tls,
         commands: Operation::KIND_NEWEST,
     };

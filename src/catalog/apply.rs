@@ -6,6 +6,7 @@
 //! **Invariant**: no clock, random source, float or unordered collection decides anything here: all
 //! servers that apply the same log reach the same state.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,10 +16,10 @@ use super::command::{
     Command, Deregistration, Location, Operation, Outcome, Refusal, Registration,
 };
 use super::edit::{Broken, Changes, Edit};
-use super::publish;
 use super::reader::{Reader, Shared};
 use super::state::{NodeEntry, State};
 use super::watch::WatchKey;
+use super::{install, publish};
 
 /// A broken invariant while applying: a bug or a damaged log, never a user's mistake. Nothing of
 /// the batch was published; the caller stops writing and says why, DNS goes on from memory.
@@ -79,6 +80,11 @@ impl Writer {
         self.state.applied
     }
 
+    /// What is published: a picture of the state that costs nothing.
+    pub fn state(&self) -> Arc<State> {
+        Arc::clone(&self.published)
+    }
+
     /// Applies committed commands in log order and publishes once.
     ///
     /// All servers apply the same log and must reach the same state.
@@ -101,8 +107,49 @@ impl Writer {
         result
     }
 
+    /// Puts `state`, as a snapshot gave it, in the place of what was applied so far, and publishes
+    /// it: names that both have keep their slots, and all reads wake that can see a difference.
+    ///
+    /// # Errors
+    /// [`Corrupt`]: `state` is older than what is applied, or another state at the same position;
+    /// nothing changed.
+    pub fn install(&mut self, mut state: State) -> Result<(), Corrupt> {
+        let (index, here) = (state.applied, self.state.applied);
+        if index < here {
+            let what = Broken("a snapshot that is older than what is applied");
+            return Err(corrupt(index, what));
+        }
+        if index == here {
+            return if state.digest() == self.state.digest() {
+                Ok(())
+            } else {
+                let what = Broken("a snapshot that differs from what the log gave");
+                Err(corrupt(index, what))
+            };
+        }
+        let changes = install::succeed(&self.published, &mut state);
+        self.state = state;
+        match self.show(&changes) {
+            Ok(before) => {
+                self.wake(&before, self.shared.watches.keys());
+                Ok(())
+            }
+            Err(corrupt) => {
+                self.state = State::clone(&self.published);
+                Err(corrupt)
+            }
+        }
+    }
+
     /// In an order in which whoever sees one step sees all before it.
     fn publish(&mut self, changes: &Changes) -> Result<(), Corrupt> {
+        let before = self.show(changes)?;
+        self.wake(&before, &changes.keys);
+        Ok(())
+    }
+
+    /// All of publishing but the wake-ups. What was published before.
+    fn show(&mut self, changes: &Changes) -> Result<Arc<State>, Corrupt> {
         let index = self.state.applied;
         let views = publish::prepare(&self.published, &self.state, changes)
             .map_err(|broken| corrupt(index, broken))?;
@@ -110,11 +157,14 @@ impl Writer {
         publish::commit(&self.shared.dns, views);
         self.shared.dns.state.store(Arc::clone(&self.published));
         self.shared.applied.store(index.0, Ordering::Release);
+        Ok(before)
+    }
+
+    fn wake(&self, before: &State, keys: impl IntoIterator<Item: Borrow<WatchKey>>) {
         let moved = |key: &WatchKey| before.index_of(key) != self.published.index_of(key);
-        for key in &changes.keys {
-            self.shared.watches.wake_if(key, moved);
+        for key in keys {
+            self.shared.watches.wake_if(key.borrow(), moved);
         }
-        Ok(())
     }
 
     fn apply_one(

@@ -13,12 +13,16 @@
 
 pub mod command;
 pub mod figures;
+pub mod fragment;
 pub mod index;
+pub mod snapshot;
 pub mod state;
+pub mod stored;
 pub mod watch;
 
 mod apply;
 mod edit;
+mod install;
 mod keyed;
 mod pace;
 mod publish;

@@ -77,6 +77,11 @@ impl Watches {
         }
     }
 
+    /// All keys that somebody watches now: for a change whose extent is not known.
+    pub(super) fn keys(&self) -> Vec<WatchKey> {
+        self.0.iter().map(|entry| entry.key().clone()).collect()
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.len()

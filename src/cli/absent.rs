@@ -7,8 +7,7 @@ use anyhow::anyhow;
 use super::Exit;
 
 /// Commands to come: name, and what they come with.
-const LATER: [(&str, &str); 3] = [
-    ("operator", "replication"),
+const LATER: [(&str, &str); 2] = [
     ("peering", "several datacenters"),
     ("snapshot", "replication"),
 ];

@@ -224,12 +224,8 @@ async fn depart(agent: &Agent, signals: &mut Signals) -> u8 {
 /// What an operator must know before relying on this agent.
 fn warnings(identity: &Identity) -> Vec<Cow<'static, str>> {
     let mut warnings: Vec<Cow<'static, str>> = Vec::new();
-    if !identity.development {
-        warnings.push(
-            "State is not kept yet: what is registered is lost when this agent stops; data_dir \
-             keeps the node's id, the members and the keys of gossip."
-                .into(),
-        );
+    if let Some(warning) = warning_of_count(identity.expect) {
+        warnings.push(warning.into());
     }
     if !identity.server {
         warnings.push(
@@ -249,6 +245,23 @@ fn warnings(identity: &Identity) -> Vec<Cow<'static, str>> {
         warnings.push(warning.into());
     }
     warnings
+}
+
+/// About a number of servers that tolerates no more failures than one server less.
+fn warning_of_count(expect: u32) -> Option<String> {
+    let less = expect.checked_sub(1)?;
+    let more = expect.saturating_add(1);
+    match expect {
+        2 => Some(
+            "bootstrap_expect is 2: a cluster of two servers survives no failure of either. Take 3."
+                .to_owned(),
+        ),
+        _ if expect.is_multiple_of(2) => Some(format!(
+            "bootstrap_expect is {expect}: an even number of servers survives no more failures \
+             than {less} do. Take {more}."
+        )),
+        _ => None,
+    }
 }
 
 /// The signals that an agent obeys.

@@ -27,6 +27,7 @@ mod maint;
 mod man;
 mod members;
 mod monitor;
+mod operator;
 mod reload;
 mod rtt;
 mod services;
@@ -80,7 +81,7 @@ enum Definition {
     Below(&'static [Command]),
 }
 
-const COMMANDS: [Command; 22] = [
+const COMMANDS: [Command; 23] = [
     Command {
         name: "agent",
         about: "Runs an agent: HTTP, DNS, checks",
@@ -176,6 +177,12 @@ const COMMANDS: [Command; 22] = [
         about: "Shows the log of an agent as it is written",
         definition: Definition::Flags(monitor::Options::command),
         run: monitor::run,
+    },
+    Command {
+        name: "operator",
+        about: "Shows and removes the servers of the cluster",
+        definition: Definition::Below(&operator::COMMANDS),
+        run: operator::run,
     },
     Command {
         name: "reload",

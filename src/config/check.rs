@@ -9,9 +9,12 @@ use std::time::Duration;
 use super::error::{ConfigError, Problem};
 use super::load::{Flags, Loaded};
 use super::raw::{Bounded, IpList, Level, Port, Raw, RawDns, Seconds};
-use super::{Config, Identity, Leave, Log, advertise, membership, node_id, rpc, tls};
+use super::{Config, Identity, Leave, Log, advertise, membership, node_id, raft, rpc, tls};
 use crate::types::{Meta, NodeId, NodeName};
-use crate::{directory, dns, http, local, raft, reconcile};
+use crate::{directory, dns, http, local, reconcile};
+
+/// Longest wait of a server that leaves for the others to go on without it, as in the reference.
+const LEAVE_DRAIN: Duration = Duration::from_secs(5);
 
 /// Checks what was read from `flags` and spreads it over the parts.
 pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError> {
@@ -20,7 +23,8 @@ pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError
     if data_dir.is_none() && !development {
         return Err(ConfigError::NoDataDir);
     }
-    let identity = identity(raw, development, data_dir)?;
+    let founding = raft::founding(raw, &loaded.tree, development)?;
+    let identity = identity(raw, development, founding, data_dir)?;
     let answers = answers(raw, &identity);
     check_domains(&answers)?;
     // Refuses what only shows once all of it is known.
@@ -28,6 +32,7 @@ pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError
     let server = raw.server.unwrap_or(false);
     let tls = tls::settings(raw, &loaded.tree)?;
     let certificates = tls::load(&tls, &loaded.tree, &identity, &answers.domain)?;
+    let calls = rpc::calls(&tls, certificates.clone());
     Ok(Config {
         log: Log {
             level: raw.log_level.0.unwrap_or(Level::Info),
@@ -38,11 +43,16 @@ pub(super) fn check(loaded: Loaded, flags: &Flags) -> Result<Config, ConfigError
         leave: Leave {
             on_terminate: raw.leave_on_terminate.unwrap_or(!server),
             on_interrupt: !raw.skip_leave_on_interrupt.unwrap_or(server),
+            drain: raw
+                .performance
+                .leave_drain_time
+                .map_or(LEAVE_DRAIN, |span| span.0),
         },
         gossip: membership::gossip(raw, &identity),
+        calls: calls.clone(),
         rpc: rpc::config(raw, &loaded.tree, &identity, (&tls, certificates))?,
         tls,
-        raft: raft::Config::default(),
+        raft: raft::config(raw, &identity, calls.tls),
         directory: directory(raw, &identity),
         local: local(raw, &identity),
         reconcile: reconcile(&identity),
@@ -64,6 +74,7 @@ pub(super) fn non_empty(text: Option<&str>) -> Option<PathBuf> {
 fn identity(
     raw: &Raw,
     development: bool,
+    founding: raft::Founding,
     data_dir: Option<PathBuf>,
 ) -> Result<Identity, ConfigError> {
     let bind = raw.bind_addr.0.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
@@ -72,7 +83,6 @@ fn identity(
     let lan_port = raw.ports.serf_lan.and_then(Bounded::get);
     let server_port = port_or(raw.ports.server, 8300).unwrap_or(0);
     let serf_wan = port_or(raw.ports.serf_wan, 8302);
-    let once = raw.bootstrap_expect.and_then(Bounded::get) == Some(1_u8);
     let client = raw.client_addr.as_ref().map(|list| list.0.clone());
     Ok(Identity {
         node: match &raw.node_name.0 {
@@ -92,7 +102,8 @@ fn identity(
             .as_ref()
             .map_or_else(Meta::default, |pairs| pairs.0.clone()),
         server: raw.server.unwrap_or(false),
-        bootstrap: raw.bootstrap.unwrap_or(false) || once,
+        bootstrap: founding.bootstrap,
+        expect: founding.expect,
         development,
         server_address: SocketAddr::new(advertise, server_port),
         serf_lan: SocketAddr::new(advertise, lan_port.unwrap_or(8301)),
@@ -155,6 +166,7 @@ fn local(raw: &Raw, identity: &Identity) -> local::Config {
         server: identity.server,
         limits,
         sync: local::SyncConfig::default(),
+        data_dir: identity.data_dir.clone().filter(|_| !identity.development),
     }
 }
 

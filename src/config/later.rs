@@ -88,7 +88,7 @@ const TELEMETRY: [&str; 22] = [
     "statsite_address",
 ];
 
-const TOP: [&str; 79] = [
+const TOP: [&str; 78] = [
     "acl",
     "acl_agent_master_token",
     "acl_agent_token",
@@ -137,7 +137,6 @@ const TOP: [&str; 79] = [
     "log_rotate_max_files",
     "non_voting_server",
     "peering",
-    "performance",
     "primary_datacenter",
     "primary_gateways",
     "primary_gateways_interval",

@@ -20,6 +20,7 @@ mod load;
 mod membership;
 mod nearest;
 mod node_id;
+mod raft;
 mod raw;
 mod rpc;
 mod telemetry;
@@ -30,10 +31,11 @@ mod written;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::rpc::{Config as RpcConfig, TlsConfig};
 use crate::types::{Datacenter, Meta, NodeId, NodeName};
-use crate::{directory, dns, http, local, metrics, raft, reconcile};
+use crate::{directory, dns, http, local, metrics, reconcile};
 
 pub use error::{ConfigError, Problem};
 pub use load::{
@@ -61,10 +63,12 @@ pub struct Config {
     pub gossip: Gossip,
     /// The agent RPC; `None` on a client agent, which serves none.
     pub rpc: Option<RpcConfig>,
+    /// How servers are called.
+    pub calls: crate::rpc::PoolConfig,
     /// Certificates of the agent RPC, and who is asked for one. Default: no TLS.
     pub tls: TlsConfig,
-    /// Order of writes.
-    pub raft: raft::Config,
+    /// How a server takes part in the log.
+    pub raft: crate::raft::Config,
     /// Reads and writes of shared state.
     pub directory: directory::Config,
     /// Services and checks of this node.
@@ -103,6 +107,9 @@ pub struct Identity {
     pub server: bool,
     /// Whether it was told to elect itself (`bootstrap`, or `bootstrap_expect` of 1).
     pub bootstrap: bool,
+    /// Servers that found a cluster together, this one included (`bootstrap_expect` from 2 on); 0
+    /// if it was not told to.
+    pub expect: u32,
     /// Whether it runs in development mode (`-dev`).
     pub development: bool,
     /// Address of the servers' protocol for peers (`advertise_addr` and `ports.server`).
@@ -137,6 +144,9 @@ pub struct Leave {
     pub on_terminate: bool,
     /// SIGINT (not `skip_leave_on_interrupt`). Default: only agents that are no servers.
     pub on_interrupt: bool,
+    /// Longest wait of a server for the others to go on without it (`performance.leave_drain_time`).
+    /// Default 5 s.
+    pub drain: Duration,
 }
 
 impl Config {

@@ -36,7 +36,7 @@ pub(super) struct Raw {
     pub(super) bind_addr: Address,
     pub(super) bootstrap: Option<bool>,
     /// One server is all there is so far.
-    pub(super) bootstrap_expect: Option<Bounded<0, 1>>,
+    pub(super) bootstrap_expect: Option<Bounded<0, 4_294_967_295>>,
     pub(super) ca_file: Option<String>,
     pub(super) ca_path: Option<String>,
     pub(super) cert_file: Option<String>,
@@ -68,6 +68,7 @@ pub(super) struct Raw {
     pub(super) node_id: Parsed<NodeId>,
     pub(super) node_meta: Option<MetaPairs>,
     pub(super) node_name: Parsed<NodeName>,
+    pub(super) performance: RawPerformance,
     pub(super) pid_file: Option<String>,
     pub(super) ports: RawPorts,
     pub(super) reconnect_timeout: Option<ReconnectTimeout>,
@@ -119,6 +120,15 @@ pub(super) struct RawPorts {
     pub(super) serf_lan: Option<Bounded<0, 65_535>>,
     pub(super) serf_wan: Option<Port>,
     pub(super) server: Option<Port>,
+}
+
+/// How quickly a server notices that others are gone, and how long it waits for them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawPerformance {
+    pub(super) leave_drain_time: Option<Span>,
+    pub(super) raft_multiplier: Option<Bounded<1, 10>>,
+    pub(super) rpc_hold_timeout: Option<Span>,
 }
 
 /// Limits.

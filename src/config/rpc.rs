@@ -7,7 +7,7 @@ use super::Identity;
 use super::error::Problem;
 use super::raw::{Bounded, Port, Raw};
 use super::tree::Node;
-use crate::rpc::{Config, Tls, TlsConfig};
+use crate::rpc::{Config, PoolConfig, Tls, TlsConfig};
 
 /// Connections in all: as many agents as a large datacenter has, each with one.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -23,6 +23,14 @@ const STREAMS_MAX: usize = 4_096;
 
 /// Longest request, in octets.
 const REQUEST_OCTETS_MAX: usize = 4 * 1_024 * 1_024;
+
+/// How servers are called: over TLS if their certificates are to be checked.
+pub(super) fn calls(settings: &TlsConfig, tls: Option<Tls>) -> PoolConfig {
+    PoolConfig {
+        tls: tls.filter(|_| settings.verifies_servers()),
+        ..PoolConfig::default()
+    }
+}
 
 /// Where a server listens for agents, and its bounds; `None` on a client agent.
 ///

@@ -306,7 +306,18 @@ fn a_value_out_of_range_is_named_with_its_limit() {
             r#"{"max_query_time": "-5s"}"#,
             ["max_query_time", "\"-5s\"", "negative"],
         ),
-        (r#"{"bootstrap_expect": 3}"#, ["bootstrap_expect", "3", "1"]),
+        (
+            r#"{"bootstrap_expect": -1}"#,
+            ["bootstrap_expect", "found -1", "from 0"],
+        ),
+        (
+            r#"{"performance": {"raft_multiplier": 11}}"#,
+            ["performance.raft_multiplier", "11", "10"],
+        ),
+        (
+            r#"{"performance": {"raft_multiplier": 0}}"#,
+            ["performance.raft_multiplier", "found 0", "from 1"],
+        ),
         (
             r#"{"datacenter": "d c"}"#,
             ["datacenter", "\"d c\"", "letters"],
@@ -537,6 +548,7 @@ fn text_that_is_not_json_is_refused_with_its_line() {
 mod definitions;
 mod hcl;
 mod membership;
+mod raft;
 mod rpc;
 
 mod arbitrary {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Directory, NoServers};
+use super::{Directory, NoServers, ReadError};
 use crate::catalog::Location;
 use crate::gossip::pool::Pool;
 use crate::types::{
@@ -106,13 +106,27 @@ impl Directory {
     /// that; in the order of names. Those that have left are not in it.
     ///
     /// # Errors
-    /// A client agent knows no server.
+    /// This is a client agent: see [`Directory::find_server_locations`].
     pub fn server_locations(&self, wan: Option<&Pool>) -> Result<Vec<ServerLocations>, NoServers> {
         let known = self.datacenters(wan)?;
         let members = wan.map(Pool::members);
         let members = members.as_deref().unwrap_or_default();
         let coordinate_of = |name: &str| wan?.coordinate_of(name);
         Ok(by_datacenter(&known, members, coordinate_of))
+    }
+
+    /// The same, asked of a server on a client agent.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn find_server_locations(
+        &self,
+        wan: Option<&Pool>,
+    ) -> Result<Vec<ServerLocations>, ReadError> {
+        match &self.remote {
+            Some(remote) => remote.server_locations().await,
+            None => Ok(self.server_locations(wan)?),
+        }
     }
 }
 

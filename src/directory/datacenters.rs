@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Directory, NoServers};
+use super::{Directory, NoServers, ReadError};
 use crate::gossip::pool::Pool;
 use crate::types::{Datacenter, Member, MemberStatus};
 
@@ -14,9 +14,9 @@ impl Directory {
     /// those that left do not.
     ///
     /// # Errors
-    /// A client agent knows no server.
+    /// This is a client agent: see [`Directory::find_datacenters`].
     pub fn datacenters(&self, wan: Option<&Pool>) -> Result<Vec<Datacenter>, NoServers> {
-        self.proposer()?;
+        self.raft()?;
         let local = self.config.datacenter.clone();
         let Some(pool) = wan else {
             return Ok(vec![local]);
@@ -24,6 +24,17 @@ impl Directory {
         let here = pool.coordinate();
         let distance = |name: &str| Some(here.distance(&pool.coordinate_of(name)?));
         Ok(in_order(local, &pool.members(), distance))
+    }
+
+    /// The same, asked of a server on a client agent.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn find_datacenters(&self, wan: Option<&Pool>) -> Result<Vec<Datacenter>, ReadError> {
+        match &self.remote {
+            Some(remote) => remote.datacenters().await,
+            None => Ok(self.datacenters(wan)?),
+        }
     }
 }
 

@@ -87,8 +87,23 @@ impl Directory {
     pub fn locate(&self, context: &RequestContext, location: Location) -> Result<(), WriteError> {
         self.check_datacenter(context)
             .ok_or(WriteError::NoPathToDatacenter)?;
-        self.proposer()?;
+        self.raft()?;
         Ok(self.waiting.put(location)?)
+    }
+
+    /// The same on any agent: a client agent has a server write it.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing will be written.
+    pub async fn tell_location(
+        &self,
+        context: &RequestContext,
+        location: Location,
+    ) -> Result<(), WriteError> {
+        match &self.remote {
+            Some(remote) => Ok(remote.locate(context, &location).await?),
+            None => self.locate(context, location),
+        }
     }
 
     /// Starts to write the coordinates that [`Directory::locate`] takes: the first one at once, then
@@ -143,7 +158,8 @@ impl Directory {
             let stagger = interval.mul_f64(rand::rng().random());
             tokio::time::sleep(interval + stagger).await;
             let (node, (_, coordinate)) = (node.clone(), look());
-            match self.locate(&context, Location { node, coordinate }) {
+            let location = Location { node, coordinate };
+            match self.tell_location(&context, location).await {
                 Ok(()) => told = false,
                 // Where there is no server to ask, nothing is wrong with the coordinate.
                 Err(error @ WriteError::NoServers(_)) => {
@@ -206,10 +222,10 @@ mod tests {
         Location { node, coordinate }
     }
 
-    fn directory(tasks: &Tasks) -> Directory {
+    async fn directory(tasks: &Tasks) -> Directory {
         let (writer, reader) = open_server();
         let metrics = Metrics::new();
-        let proposer = raft::start(&raft::Config::default(), writer, &metrics, tasks).unwrap();
+        let proposer = raft::alone(writer, &metrics, tasks).await;
         Directory::new(bounds(), reader, proposer)
     }
 
@@ -258,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn the_first_coordinate_is_written_at_once_and_the_next_ones_together() {
         let tasks = Tasks::new();
-        let directory = directory(&tasks);
+        let directory = directory(&tasks).await;
         let context = RequestContext::default();
         for node in ["a", "b"] {
             register(&directory, node).await;
@@ -298,7 +314,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_agent_reports_where_it_is_every_15_to_30_seconds() {
         let tasks = Tasks::new();
-        let directory = directory(&tasks);
+        let directory = directory(&tasks).await;
         let looks = std::cell::Cell::new(0);
         let look = || {
             looks.set(looks.get() + 1);

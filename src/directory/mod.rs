@@ -1,8 +1,8 @@
 //! The one door to shared state: takes each read and write to where it can be served.
 //!
-//! On a server that is today always its own catalog; the leader, other servers and other
-//! datacenters come behind the same calls. A client agent has no catalog to serve and knows no
-//! server to ask: every read and write fails at once and says so.
+//! A server answers every read from its own memory, once that is as fresh as the read asks for: the
+//! leader tells, of which position a default or consistent read must not be behind. Writes go into
+//! the log by way of the leader. A client agent has no catalog to serve: `remote` asks servers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,8 +15,10 @@ use crate::catalog::{
     Command, Operation, Outcome, Reader, Refusal, State, WatchKey, Watcher, open_client,
 };
 use crate::clock;
-use crate::raft::Proposer;
-use crate::types::{Datacenter, Index, RequestContext};
+use crate::raft::{FreshError, Raft, Status};
+use crate::types::{Consistency, Datacenter, Index, RequestContext};
+
+use self::remote::Remote;
 
 mod coordinates;
 mod datacenters;
@@ -25,9 +27,11 @@ mod event;
 mod keyring;
 mod locations;
 pub mod methods;
+mod remote;
 mod selection;
 mod several;
 pub mod turns;
+pub mod views;
 mod wire;
 
 pub use self::coordinates::{CoordinateDraft, LocationDraft, LocationError, ServerLocations};
@@ -37,9 +41,13 @@ pub use self::draft::{
 pub use self::event::unsent;
 pub use self::keyring::{KeyAsking, PoolKeys, RELAY_FACTOR_MAX, RelayFactorError, mistakes};
 pub use self::locations::LOCATIONS_PERIOD;
+pub use self::remote::{RemoteError, Servers};
 pub use self::selection::{Selection, find_node, instances_of};
 pub use self::several::several;
 pub use crate::raft::ProposeError;
+
+/// What is said of the last contact where there was none: the longest time that agents can read.
+const NEVER: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 
 /// Bounds of reads.
 #[derive(Clone, Debug)]
@@ -63,6 +71,12 @@ pub enum ReadError {
     /// A client agent knows no server.
     #[error(transparent)]
     NoServers(#[from] NoServers),
+    /// It cannot be as fresh as it is to be.
+    #[error(transparent)]
+    Fresh(#[from] FreshError),
+    /// A server was asked, and did not answer or refused.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 /// This is a client agent, which knows no server to ask. Nothing was changed, and the same may
@@ -86,6 +100,32 @@ pub enum WriteError {
     /// It could not be ordered; see there whether state may have changed.
     #[error(transparent)]
     Propose(#[from] ProposeError),
+    /// A server was asked; see there whether state may have changed.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+}
+
+impl WriteError {
+    /// Whether the same write would be refused again.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::Remote(RemoteError::Refused(_))
+        )
+    }
+}
+
+impl From<ReadError> for WriteError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NoPathToDatacenter => Self::NoPathToDatacenter,
+            ReadError::NoServers(error) => error.into(),
+            ReadError::Remote(error) => error.into(),
+            ReadError::Fresh(FreshError::NoLeader | FreshError::NotReady) => {
+                ProposeError::NoLeader.into()
+            }
+        }
+    }
 }
 
 /// What a read saw.
@@ -106,29 +146,48 @@ pub struct Answer {
 pub struct Directory {
     config: Arc<Config>,
     reader: Reader,
-    /// Where writes are ordered; `None` on a client agent.
-    proposer: Option<Proposer>,
+    /// This server's part in the cluster; `None` on a client agent.
+    raft: Option<Raft>,
+    /// Whom a client agent asks; `None` on a server.
+    remote: Option<Remote>,
     waiting: Arc<locations::Waiting>,
 }
 
 impl Directory {
     /// Opens the door to this server's own catalog.
-    pub fn new(config: Config, reader: Reader, proposer: Proposer) -> Self {
-        Self::open(config, reader, Some(proposer))
-    }
-
-    /// The door of a client agent, behind which there is nobody yet.
-    pub fn client(config: Config) -> Self {
-        Self::open(config, open_client(), None)
-    }
-
-    fn open(config: Config, reader: Reader, proposer: Option<Proposer>) -> Self {
+    pub fn new(config: Config, reader: Reader, raft: Raft) -> Self {
         Self {
             config: Arc::new(config),
             reader,
-            proposer,
+            raft: Some(raft),
+            remote: None,
             waiting: Arc::default(),
         }
+    }
+
+    /// The door of a client agent that knows nobody.
+    #[cfg(test)]
+    pub(crate) fn client(config: Config) -> Self {
+        let (metrics, tasks) = (crate::metrics::Metrics::new(), crate::task::Tasks::new());
+        let servers = Servers::new(&crate::rpc::PoolConfig::default(), &metrics, &tasks);
+        Self::through(config, servers)
+    }
+
+    /// The door of a client agent, behind which are `servers`.
+    pub fn through(config: Config, servers: Servers) -> Self {
+        let config = Arc::new(config);
+        Self {
+            reader: open_client(),
+            raft: None,
+            remote: Some(Remote::new(servers, Arc::clone(&config))),
+            waiting: Arc::default(),
+            config,
+        }
+    }
+
+    /// Number of servers that a client agent knows; `None` on a server.
+    pub fn known_servers(&self) -> Option<usize> {
+        self.remote.as_ref().map(Remote::known)
     }
 
     /// The local datacenter.
@@ -136,22 +195,44 @@ impl Directory {
         &self.config.datacenter
     }
 
-    /// The leader's address; `None` while there is none.
+    /// The leader's address as this server knows it; `None` while there is none.
     ///
     /// # Errors
-    /// A client agent knows no server.
+    /// This is a client agent: see [`Directory::find_leader`].
     pub fn leader(&self) -> Result<Option<SocketAddr>, NoServers> {
-        self.proposer()?;
-        Ok(Some(self.config.address))
+        Ok(self.raft()?.status().leader_address)
     }
 
-    /// Addresses of all servers.
+    /// The leader's address, asked of a server on a client agent; `None` while there is none.
     ///
     /// # Errors
-    /// A client agent knows no server.
+    /// [`ReadError`].
+    pub async fn find_leader(&self) -> Result<Option<SocketAddr>, ReadError> {
+        match &self.remote {
+            Some(remote) => remote.leader().await,
+            None => Ok(self.leader()?),
+        }
+    }
+
+    /// Addresses of all servers, asked of a server on a client agent.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn find_peers(&self) -> Result<Vec<SocketAddr>, ReadError> {
+        match &self.remote {
+            Some(remote) => remote.peers().await,
+            None => Ok(self.peers()?),
+        }
+    }
+
+    /// Addresses of all servers as this one knows them.
+    ///
+    /// # Errors
+    /// This is a client agent: see [`Directory::find_peers`].
     pub fn peers(&self) -> Result<Vec<SocketAddr>, NoServers> {
-        self.proposer()?;
-        Ok(vec![self.config.address])
+        let status = self.raft()?.status();
+        let servers = status.servers.iter();
+        Ok(servers.map(|server| server.peer.address).collect())
     }
 
     /// The catalog of this server, for reads that are local by nature; empty on a client agent.
@@ -181,9 +262,13 @@ impl Directory {
         context: &RequestContext,
         keys: &[WatchKey],
     ) -> Result<Answer, ReadError> {
+        if let Some(remote) = &self.remote {
+            return remote.read(context, keys).await;
+        }
         self.check_datacenter(context)
             .ok_or(ReadError::NoPathToDatacenter)?;
-        self.proposer()?;
+        let raft = self.raft()?;
+        let mut fresh = self.refresh(raft, context.consistency).await?;
         let deadline = clock::now() + self.wait(context);
         let mut seen = context.index.filter(|index| *index > Index::ZERO);
         loop {
@@ -200,6 +285,8 @@ impl Directory {
                 drop(state);
                 let changed = tokio::time::timeout_at(deadline, any_changed(&mut watchers));
                 if changed.await.is_err() {
+                    // What is told after a long wait is to be as fresh as what is told at once.
+                    fresh = self.refresh(raft, context.consistency).await?;
                     seen = None;
                 }
                 continue;
@@ -207,37 +294,80 @@ impl Directory {
             return Ok(Answer {
                 state,
                 index,
-                known_leader: true,
-                last_contact: Duration::ZERO,
+                known_leader: fresh.known_leader,
+                last_contact: fresh.last_contact,
             });
         }
     }
 
-    /// Applies `operations` atomically: once this returns, this server's DNS and HTTP show them.
+    /// Waits until this server's memory is as fresh as `consistency` asks for. A stale read waits
+    /// only where there is no state yet that the cluster had: for a leader, as all else does.
+    async fn refresh(&self, raft: &Raft, consistency: Consistency) -> Result<Fresh, FreshError> {
+        let status = raft.status();
+        let stale = consistency == Consistency::Stale;
+        if stale && status.is_initialized() {
+            return Ok(Fresh::stale(&status));
+        }
+        let least = if stale {
+            Consistency::Default
+        } else {
+            consistency
+        };
+        raft.fresh(least).await?;
+        Ok(Fresh {
+            known_leader: true,
+            last_contact: Duration::ZERO,
+        })
+    }
+
+    /// Adds where nodes are to an answer, where a client agent was not told with the rows; of nodes
+    /// that are not in it only if `others`.
     ///
     /// # Errors
-    /// [`WriteError`].
+    /// [`ReadError`].
+    pub async fn located(
+        &self,
+        context: &RequestContext,
+        answer: Answer,
+        others: bool,
+    ) -> Result<Answer, ReadError> {
+        match &self.remote {
+            Some(remote) => remote.locate_answer(context, answer, others).await,
+            None => Ok(answer),
+        }
+    }
+
+    /// Applies `operations` atomically: once this returns, this server's DNS and HTTP show them. A
+    /// client agent has a server apply each of them, one after the other where they are about the
+    /// same entry; the index is 0 then, since servers do not tell it.
+    ///
+    /// # Errors
+    /// [`WriteError`]; on a client agent some of several operations may have been applied.
     pub async fn write(
         &self,
         context: &RequestContext,
         operations: Vec<Operation>,
     ) -> Result<Index, WriteError> {
+        if let Some(remote) = &self.remote {
+            remote.write(context, &operations).await?;
+            return Ok(Index::ZERO);
+        }
         self.check_datacenter(context)
             .ok_or(WriteError::NoPathToDatacenter)?;
-        let proposer = self.proposer()?;
+        let raft = self.raft()?;
         let command = Command {
             request: rand::rng().random(),
             operations,
         };
-        match proposer.propose(context, command).await? {
+        match raft.propose(context, command).await? {
             Outcome::Applied { index } => Ok(index),
             Outcome::Refused(refusal) => Err(refusal.into()),
         }
     }
 
     /// Where writes are ordered.
-    fn proposer(&self) -> Result<&Proposer, NoServers> {
-        self.proposer.as_ref().ok_or(NoServers)
+    fn raft(&self) -> Result<&Raft, NoServers> {
+        self.raft.as_ref().ok_or(NoServers)
     }
 
     fn check_datacenter(&self, context: &RequestContext) -> Option<()> {
@@ -257,6 +387,23 @@ impl Directory {
             .unwrap_or(self.config.wait_default);
         let wait = asked.min(self.config.wait_max);
         wait + (wait / 16).mul_f64(rand::rng().random())
+    }
+}
+
+/// How fresh what a read saw was.
+struct Fresh {
+    known_leader: bool,
+    last_contact: Duration,
+}
+
+impl Fresh {
+    /// As fresh as this server happens to be.
+    fn stale(status: &Status) -> Self {
+        let contact = status.last_contact(clock::now());
+        Self {
+            known_leader: status.leader.is_some(),
+            last_contact: contact.unwrap_or(NEVER),
+        }
     }
 }
 

@@ -12,10 +12,10 @@ use crate::types::{Address, Meta, Node, Service, ServiceName, Weights};
 
 const WAIT: Duration = Duration::from_secs(160);
 
-fn directory(tasks: &Tasks) -> Directory {
+async fn directory(tasks: &Tasks) -> Directory {
     let (writer, reader) = open_server();
     let metrics = Metrics::new();
-    let proposer = raft::start(&raft::Config::default(), writer, &metrics, tasks).unwrap();
+    let proposer = raft::alone(writer, &metrics, tasks).await;
     let config = Config {
         datacenter: "dc1".parse().unwrap(),
         address: (Ipv4Addr::LOCALHOST, 8300).into(),
@@ -81,7 +81,7 @@ macro_rules! still_waits {
 #[tokio::test]
 async fn what_was_acknowledged_is_seen_everywhere() {
     let tasks = Tasks::new();
-    let directory = directory(&tasks);
+    let directory = directory(&tasks).await;
     let web: ServiceName = "web".parse().unwrap();
     for port in 1..200 {
         let index = write(&directory, register("web", port)).await;
@@ -103,7 +103,7 @@ async fn what_was_acknowledged_is_seen_everywhere() {
 #[tokio::test]
 async fn a_refused_write_says_why() {
     let tasks = Tasks::new();
-    let directory = directory(&tasks);
+    let directory = directory(&tasks).await;
     let mut operations = register("web", 1);
     if let Some(Operation::Register(registration)) = operations.first_mut() {
         registration.checks.push(crate::types::Check {
@@ -126,7 +126,7 @@ async fn a_refused_write_says_why() {
 #[tokio::test]
 async fn another_datacenter_is_not_reached() {
     let tasks = Tasks::new();
-    let directory = directory(&tasks);
+    let directory = directory(&tasks).await;
     let context = RequestContext {
         datacenter: Some("dc2".parse().unwrap()),
         ..RequestContext::default()
@@ -140,7 +140,7 @@ async fn another_datacenter_is_not_reached() {
 #[tokio::test]
 async fn a_read_without_an_index_does_not_wait() {
     let tasks = Tasks::new();
-    let directory = directory(&tasks);
+    let directory = directory(&tasks).await;
     for index in [None, Some(Index::ZERO)] {
         let context = RequestContext {
             index,
@@ -154,7 +154,7 @@ async fn a_read_without_an_index_does_not_wait() {
 #[tokio::test]
 async fn a_waiting_read_wakes_for_its_key_alone() {
     let tasks = Tasks::new();
-    let directory = directory(&tasks);
+    let directory = directory(&tasks).await;
     let index = write(&directory, register("web", 1)).await;
     let context = blocking(index);
     let key = health("web");
@@ -172,7 +172,7 @@ async fn a_waiting_read_wakes_for_its_key_alone() {
 #[tokio::test]
 async fn a_change_since_the_index_is_answered_at_once() {
     let tasks = Tasks::new();
-    let directory = directory(&tasks);
+    let directory = directory(&tasks).await;
     let first = write(&directory, register("web", 1)).await;
     let second = write(&directory, register("web", 2)).await;
     let answer = directory.read(&blocking(first), &health("web")).await;
@@ -182,7 +182,7 @@ async fn a_change_since_the_index_is_answered_at_once() {
 #[tokio::test]
 async fn a_service_that_appears_and_goes_wakes_its_readers() {
     let tasks = Tasks::new();
-    let directory = directory(&tasks);
+    let directory = directory(&tasks).await;
     let key = health("web");
     write(&directory, register("other", 1)).await;
     let missing = directory.read(&RequestContext::default(), &key).await;
@@ -208,7 +208,7 @@ mod waits {
     /// How long a read with `context` takes when nothing changes, and its index.
     async fn time(context: RequestContext) -> (Duration, Index) {
         let tasks = Tasks::new();
-        let directory = directory(&tasks);
+        let directory = directory(&tasks).await;
         // Time stands still and jumps only when all tasks wait, so the write is not on that clock.
         let start = clock::now();
         let answer = directory.read(&context, &health("web")).await.unwrap();

@@ -127,6 +127,30 @@ impl Machine {
         machine
     }
 
+    /// Goes on, after a restart, from what was shown before: a TTL check until `until`, at most one
+    /// time to live from now. Without that time left it is expired, if it was not critical anyway.
+    /// What is shown now.
+    pub fn resume(&mut self, now: Instant, before: Report, until: Option<Instant>) -> Report {
+        self.enter(now, before.status);
+        if self.is_ttl() {
+            let until = until.filter(|until| *until > now);
+            self.expires = match until {
+                Some(until) => self.expires.min(Some(until)),
+                None if before.status == Status::Critical => None,
+                None => Some(now),
+            };
+            if self.expires.is_some() {
+                self.reported.clone_from(&before.output);
+            }
+        }
+        self.expire(now).unwrap_or(before)
+    }
+
+    /// When a TTL check turns critical, should nobody report until then.
+    pub fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
     /// Takes on the limits of a new definition. The status, and since when it holds, stay; the
     /// time to live begins anew.
     pub fn redefine(&mut self, now: Instant, limits: Limits) {

@@ -14,7 +14,8 @@ use serde::Serialize;
 use crate::clock;
 use crate::filter::{CheckRow, Filter, FilterError, RowKind, ServiceRow};
 use crate::local::{
-    MaintenanceError, Mechanism, RegisterError, Report, ReportError, UnknownCheck, UnknownService,
+    ChangeError, KeepError, MaintenanceError, Mechanism, RegisterError, Report, ReportError,
+    UnknownCheck, UnknownService,
 };
 use crate::types::{Coordinate, RequestContext, Status};
 
@@ -272,15 +273,21 @@ async fn service_maintenance(
     let parsed = id.parse().map_err(|_| unknown())?;
     match api.local.service_maintenance(&parsed, reason).await {
         Ok(()) => Ok(StatusCode::OK),
-        Err(MaintenanceError::Unknown(_)) => Err(unknown()),
-        Err(MaintenanceError::Id(error)) => Err(ApiError::bad_request(error.to_string())),
+        Err(ChangeError::Refused(MaintenanceError::Unknown(_))) => Err(unknown()),
+        Err(ChangeError::Refused(MaintenanceError::Id(error))) => {
+            Err(ApiError::bad_request(error.to_string()))
+        }
+        Err(ChangeError::Keep(error)) => Err(error.into()),
     }
 }
 
 /// `PUT /v1/agent/maintenance?enable=&reason=`.
 async fn node_maintenance(State(api): State<Shared>, query: Query) -> Result<StatusCode, ApiError> {
     let reason = maintenance_reason(&query)?;
-    api.local.node_maintenance(reason).await;
+    match api.local.node_maintenance(reason).await {
+        Ok(()) => {}
+        Err(ChangeError::Keep(error)) => return Err(error.into()),
+    }
     Ok(StatusCode::OK)
 }
 
@@ -386,6 +393,25 @@ async fn report(api: &Shared, Tail(id): Tail, report: Report) -> Result<StatusCo
 impl From<FilterError> for ApiError {
     fn from(error: FilterError) -> Self {
         Self::bad_request(error.to_string())
+    }
+}
+
+impl<E: Into<ApiError>> From<ChangeError<E>> for ApiError {
+    fn from(error: ChangeError<E>) -> Self {
+        match error {
+            ChangeError::Refused(error) => error.into(),
+            ChangeError::Keep(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeepError> for ApiError {
+    fn from(error: KeepError) -> Self {
+        let text = error.to_string();
+        match error {
+            KeepError::Disk { .. } | KeepError::Stopping => Self::internal(text),
+            KeepError::Busy { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, text).retry(),
+        }
     }
 }
 

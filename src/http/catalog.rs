@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::catalog::{Instance, NodeEntry, Operation, WatchKey};
+use crate::catalog::{Deregistration, Instance, NodeEntry, Operation, WatchKey};
 use crate::directory::{DeregistrationDraft, RegistrationDraft, find_node, warn_of_names};
 use crate::filter::{CatalogRow, NodeRow, RowKind, ServiceRow};
-use crate::types::RequestContext;
+use crate::types::{Consistency, NodeName, RequestContext, SERF_HEALTH, Status};
 
 use super::Shared;
 use super::error::ApiError;
@@ -21,6 +22,9 @@ use super::reply::{self, Size};
 use super::routes::Routes;
 use super::select::{Selection, instances_of, is_cached};
 use super::shape::{Mapping, NodeShape, RowShape, Sequence, ServiceShape};
+
+/// Names the node whose agent has what was removed, and brings it back.
+const OWNER: HeaderName = HeaderName::from_static("x-herald-owner");
 
 /// Adds the paths of this group.
 pub(crate) fn routes(routes: Routes) -> Routes {
@@ -50,26 +54,63 @@ async fn register(
     Ok(Json(true))
 }
 
-/// `PUT /v1/catalog/deregister`: `true`, also where there was nothing to remove.
+/// `PUT /v1/catalog/deregister`: `true`, also where there was nothing to remove. What an agent that
+/// is alive still has, it registers again: the answer names its node.
 async fn deregister(
     State(api): State<Shared>,
     mut context: RequestContext,
     ApiJson(body): ApiJson<DeregistrationDraft>,
-) -> Result<Json<bool>, ApiError> {
+) -> Result<Response, ApiError> {
     let (datacenter, deregistration) = body.check()?;
     context.datacenter = datacenter;
+    let owner = owner(&api, &context, &deregistration).await;
     let operation = Operation::Deregister(deregistration);
     api.directory.write(&context, vec![operation]).await?;
-    Ok(Json(true))
+    let mut response = Json(true).into_response();
+    if let Some(owner) = owner.and_then(|name| HeaderValue::from_str(name.as_str()).ok()) {
+        response.headers_mut().insert(OWNER, owner);
+    }
+    Ok(response)
+}
+
+/// The node that has what is to be removed, if its agent is alive.
+async fn owner(
+    api: &Shared,
+    context: &RequestContext,
+    deregistration: &Deregistration,
+) -> Option<NodeName> {
+    let (Deregistration::Node(name)
+    | Deregistration::Service(name, _)
+    | Deregistration::Check(name, _)) = deregistration;
+    let context = RequestContext {
+        consistency: Consistency::Stale,
+        index: None,
+        ..context.clone()
+    };
+    let keys = [
+        WatchKey::NodeServices(name.clone()),
+        WatchKey::NodeChecks(name.clone()),
+    ];
+    // Without an answer the removal is tried all the same; its own error says what is wrong.
+    let answer = api.directory.read_several(&context, &keys).await.ok()?;
+    let entry = answer.state.node(name)?;
+    let there = match deregistration {
+        Deregistration::Node(_) => true,
+        Deregistration::Service(_, id) => entry.instance(id).is_some(),
+        Deregistration::Check(_, id) => entry.check(id).is_some(),
+    };
+    let alive = entry.check(&SERF_HEALTH.parse().ok()?)?.check.status == Status::Passing;
+    (there && alive).then(|| entry.node.name.clone())
 }
 
 /// `GET /v1/catalog/datacenters`: their names, the nearest first; no index, answers without a
 /// leader.
 ///
 /// # Errors
-/// 500: a client agent knows no server.
+/// 500: a client agent reaches no server.
 async fn datacenters(State(api): State<Shared>) -> Result<Json<Vec<String>>, ApiError> {
-    let names = api.directory.datacenters(api.wan())?;
+    let names = api.directory.find_datacenters(api.wan()).await;
+    let names = names.map_err(ApiError::plain)?;
     Ok(Json(names.iter().map(ToString::to_string).collect()))
 }
 
@@ -81,10 +122,8 @@ async fn nodes(
 ) -> Result<Response, ApiError> {
     let selection = Selection::of(&query, RowKind::Node)?;
     let answer = api.read(&context, &WatchKey::Nodes).await?;
-    let (datacenter, own) = (
-        api.directory.datacenter().clone(),
-        api.local.node_name().clone(),
-    );
+    let answer = api.located(&context, answer, &selection, false).await?;
+    let (datacenter, own) = (api.datacenter_of(&context), api.local.node_name().clone());
     reply::build(&api, answer, &context, Size::Large, move |state| {
         let rows = || {
             let nodes = state
@@ -142,11 +181,9 @@ async fn service(
     };
     let key = WatchKey::ServiceInstances(name.clone());
     let answer = api.read_selected(&context, &key, &selection).await?;
+    let answer = api.located(&context, answer, &selection, true).await?;
     let size = selection.weigh(Size::of_service(&answer.state, &name));
-    let (datacenter, own) = (
-        api.directory.datacenter().clone(),
-        api.local.node_name().clone(),
-    );
+    let (datacenter, own) = (api.datacenter_of(&context), api.local.node_name().clone());
     let response = reply::build(&api, answer, &context, size, move |state| {
         let rows = || {
             let rows = instances_of(state, &name)
@@ -198,7 +235,7 @@ async fn node(
     let selection = Selection::of(&query, RowKind::Service)?;
     let answer = api.read(&context, &node_key(&api, &asked)?).await?;
     let size = selection.weigh(Size::Small);
-    let datacenter = api.directory.datacenter().clone();
+    let datacenter = api.datacenter_of(&context);
     reply::build(&api, answer, &context, size, move |state| {
         let found = find_node(state, &asked);
         json::to_vec(&found.map(|entry| NodeWith {
@@ -226,7 +263,7 @@ async fn node_services(
     let selection = Selection::of(&query, RowKind::Service)?;
     let answer = api.read(&context, &node_key(&api, &asked)?).await?;
     let size = selection.weigh(Size::Small);
-    let datacenter = api.directory.datacenter().clone();
+    let datacenter = api.datacenter_of(&context);
     reply::build(&api, answer, &context, size, move |state| {
         let found = find_node(state, &asked);
         json::to_vec(&NodeWith {

@@ -102,9 +102,10 @@ impl<'a> DatacenterShape<'a> {
 /// where they are; no index.
 ///
 /// # Errors
-/// 500: a client agent knows no server.
+/// 500: a client agent reaches no server.
 async fn datacenters(State(api): State<Shared>) -> Result<Response, ApiError> {
-    let known = api.directory.server_locations(api.wan())?;
+    let known = api.directory.find_server_locations(api.wan()).await;
+    let known = known.map_err(ApiError::plain)?;
     let shown: Vec<_> = known.iter().map(DatacenterShape::new).collect();
     Ok(Json(shown).into_response())
 }
@@ -201,7 +202,7 @@ fn read_numbers(fields: &mut Fields) -> Result<CoordinateDraft, FieldError> {
 ///
 /// # Errors
 /// 400: a field is missing or wrong. 429: too many wait. 500: the coordinate does not fit the
-/// others, or a client agent knows no server.
+/// others, or a client agent reaches no server.
 async fn update(
     State(api): State<Shared>,
     mut context: RequestContext,
@@ -209,7 +210,7 @@ async fn update(
 ) -> Result<StatusCode, ApiError> {
     let (datacenter, location) = body.check()?;
     context.datacenter = context.datacenter.or(datacenter);
-    api.directory.locate(&context, location)?;
+    api.directory.tell_location(&context, location).await?;
     Ok(StatusCode::OK)
 }
 

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::catalog::Refusal;
 use crate::directory::turns::TurnError;
-use crate::directory::{NoServers, ProposeError, ReadError, WriteError};
+use crate::directory::{NoServers, ProposeError, ReadError, RemoteError, WriteError};
 
 use super::reply;
 
@@ -76,6 +76,14 @@ impl ApiError {
         self
     }
 
+    /// A failed read that has no index.
+    pub(crate) fn plain(error: ReadError) -> Self {
+        Self {
+            indexed: false,
+            ..error.into()
+        }
+    }
+
     /// The body.
     #[cfg(test)]
     pub(crate) fn text(&self) -> &str {
@@ -117,6 +125,8 @@ impl From<ReadError> for ApiError {
         match error {
             ReadError::NoPathToDatacenter => Self::bad_request(error.to_string()).indexed(),
             ReadError::NoServers(error) => Self::from(error).indexed(),
+            ReadError::Fresh(error) => Self::internal(error.to_string()).retry().indexed(),
+            ReadError::Remote(error) => Self::from(error).indexed(),
         }
     }
 }
@@ -124,6 +134,18 @@ impl From<ReadError> for ApiError {
 impl From<NoServers> for ApiError {
     fn from(error: NoServers) -> Self {
         Self::internal(error.to_string()).retry()
+    }
+}
+
+impl From<RemoteError> for ApiError {
+    fn from(error: RemoteError) -> Self {
+        let text = error.to_string();
+        match error {
+            RemoteError::Denied(_) => Self::new(StatusCode::FORBIDDEN, text),
+            RemoteError::Unavailable(_) => Self::internal(text).retry(),
+            // As agents of the reference, which cannot tell whose fault it is.
+            RemoteError::Refused(_) | RemoteError::Failed(_) => Self::internal(text),
+        }
     }
 }
 
@@ -139,6 +161,7 @@ impl From<WriteError> for ApiError {
             WriteError::Propose(ProposeError::Busy { .. }) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, text).retry()
             }
+            WriteError::Remote(error) => error.into(),
         }
     }
 }

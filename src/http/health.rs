@@ -65,11 +65,9 @@ async fn service(
     };
     let key = WatchKey::ServiceHealth(name.clone());
     let answer = api.read(&context, &key).await?;
+    let answer = api.located(&context, answer, &selection, true).await?;
     let size = selection.weigh(Size::of_service(&answer.state, &name));
-    let (datacenter, own) = (
-        api.directory.datacenter().clone(),
-        api.local.node_name().clone(),
-    );
+    let (datacenter, own) = (api.datacenter_of(&context), api.local.node_name().clone());
     let response = reply::build(&api, answer, &context, size, move |state| {
         let rows = || {
             let rows = instances_of(state, &name)
@@ -135,6 +133,7 @@ async fn checks(
     };
     let key = WatchKey::ServiceChecks(name.clone());
     let answer = api.read_selected(&context, &key, &selection).await?;
+    let answer = api.located(&context, answer, &selection, true).await?;
     let size = selection.weigh(Size::of_service(&answer.state, &name));
     let own = api.local.node_name().clone();
     reply::build(&api, answer, &context, size, move |state| {
@@ -171,6 +170,7 @@ async fn state(
     let answer = api
         .read_selected(&context, &WatchKey::Checks, &selection)
         .await?;
+    let answer = api.located(&context, answer, &selection, true).await?;
     let Ok(status) = status else {
         return Ok(reply::none(&answer, &context));
     };

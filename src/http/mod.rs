@@ -25,7 +25,7 @@ use crate::gossip::membership::Membership;
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
-use crate::types::{Index, RequestContext};
+use crate::types::{Datacenter, Index, RequestContext};
 
 mod agent;
 mod agent_about;
@@ -53,6 +53,7 @@ mod health;
 mod host;
 mod json;
 mod keyring;
+mod operator;
 mod path;
 mod query;
 mod register;
@@ -220,6 +221,7 @@ pub async fn start(
     let groups = coordinate::routes(groups);
     let groups = explain::routes(agent::routes(groups));
     let groups = keyring::routes(event::routes(groups));
+    let groups = operator::routes(groups);
     let router = ui::routes(groups, config.ui).finish(api);
     let client_connections_max = Arc::new(AtomicUsize::new(config.client_connections_max));
     let clients = Clients::new(config.connections_max, Arc::clone(&client_connections_max));
@@ -303,6 +305,30 @@ impl Api {
             }
             answer = self.directory.read_several(context, keys) => Ok(answer?),
         }
+    }
+
+    /// The same answer with where nodes are, if the selection orders rows by that; also of nodes
+    /// that are not in it, if `others` do no harm.
+    ///
+    /// # Errors
+    /// The directory cannot read.
+    pub(crate) async fn located(
+        &self,
+        context: &RequestContext,
+        answer: Answer,
+        selection: &Selection,
+        others: bool,
+    ) -> Result<Answer, ApiError> {
+        if selection.near.is_none() {
+            return Ok(answer);
+        }
+        Ok(self.directory.located(context, answer, others).await?)
+    }
+
+    /// The datacenter whose rows a read shows.
+    pub(crate) fn datacenter_of(&self, context: &RequestContext) -> Datacenter {
+        let asked = context.datacenter.as_ref();
+        asked.unwrap_or(self.directory.datacenter()).clone()
     }
 
     /// For questions about the local datacenter only.

@@ -20,10 +20,10 @@ pub(crate) fn routes(routes: Routes) -> Routes {
 /// `GET /v1/status/leader`: the leader's address, or an empty text.
 ///
 /// # Errors
-/// 500: a client agent knows no server.
+/// 500: a client agent reaches no server.
 async fn leader(State(api): State<Shared>, context: RequestContext) -> Result<Response, ApiError> {
     api.check_local(&context)?;
-    let leader = api.directory.leader()?;
+    let leader = api.directory.find_leader().await.map_err(ApiError::plain)?;
     let text = leader
         .map(|address| address.to_string())
         .unwrap_or_default();
@@ -33,10 +33,10 @@ async fn leader(State(api): State<Shared>, context: RequestContext) -> Result<Re
 /// `GET /v1/status/peers`: the addresses of all servers.
 ///
 /// # Errors
-/// 500: a client agent knows no server.
+/// 500: a client agent reaches no server.
 async fn peers(State(api): State<Shared>, context: RequestContext) -> Result<Response, ApiError> {
     api.check_local(&context)?;
-    let peers = api.directory.peers()?;
+    let peers = api.directory.find_peers().await.map_err(ApiError::plain)?;
     let texts: Vec<_> = peers.iter().map(ToString::to_string).collect();
     Ok(Json(texts).into_response())
 }

@@ -13,8 +13,8 @@ use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY}
 use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 
-use crate::catalog::{self, Instance, NodeEntry, ServiceEntry};
-use crate::types::{Member, Status};
+use crate::catalog::{self, Instance, NodeEntry, ServiceEntry, WatchKey};
+use crate::types::{Consistency, Member, RequestContext, Status};
 
 use super::Shared;
 use super::error::ApiError;
@@ -54,17 +54,24 @@ async fn to_page(method: Method) -> Response {
 /// `GET /ui/`: services, nodes, members, the leader. `?name=` shows only names that contain it.
 ///
 /// # Errors
-/// 500: a client agent has no catalog to show.
+/// 500: a client agent reaches no server.
 async fn page(State(api): State<Shared>, query: Query) -> Result<Response, ApiError> {
+    let context = RequestContext {
+        consistency: Consistency::Stale,
+        ..RequestContext::default()
+    };
+    let keys = [WatchKey::Nodes, WatchKey::Services, WatchKey::Checks];
+    let shown = api.directory.read_several(&context, &keys).await;
+    let leader = api.directory.find_leader().await.map_err(ApiError::plain)?;
     let page = Page {
-        state: api.directory.reader().state(),
+        state: shown.map_err(ApiError::plain)?.state,
         wanted: query.get("name").unwrap_or_default().to_ascii_lowercase(),
         title: format!(
             "{} in {}",
             api.control.description().node,
             api.directory.datacenter()
         ),
-        leader: api.directory.leader()?.map(|address| address.to_string()),
+        leader: leader.map(|address| address.to_string()),
         members: api.control.members(false),
     };
     let stops = |_| ApiError::internal("agent is stopping").retry();

@@ -15,6 +15,7 @@ use crate::types::{
 };
 
 mod files;
+mod kept;
 mod runs;
 
 use super::Limits;
@@ -25,6 +26,8 @@ use super::pending::Pending;
 use super::state::{LocalCheck, LocalState};
 use super::turns::Turns;
 use files::FromFiles;
+pub(super) use kept::Changes;
+use kept::Keeping;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -49,6 +52,7 @@ pub(super) struct Core {
     pending: Pending,
     generation: u64,
     files: FromFiles,
+    keeping: Keeping,
 }
 
 impl Core {
@@ -67,6 +71,7 @@ impl Core {
             pending,
             generation: 0,
             files: FromFiles::default(),
+            keeping: Keeping::default(),
         }
     }
 
@@ -100,6 +105,7 @@ impl Core {
         self.files.forget(&service.id, checks.keys());
         definition::tag_addresses(&mut service);
         let (id, service) = (service.id.clone(), Arc::new(service));
+        self.keeping.service(&id);
         let before = self.state.services.insert(id.clone(), Arc::clone(&service));
         if before.is_none() {
             tracing::info!(service = %id, name = %service.name, "service registered");
@@ -133,6 +139,7 @@ impl Core {
             self.mark_check(check);
         }
         tracing::info!(service = %service.id, name = %service.name, "service deregistered");
+        self.keeping.service(&service.id);
         self.mark_service(service.id.clone());
         Ok(())
     }
@@ -140,8 +147,25 @@ impl Core {
     pub(super) fn register_check(
         &mut self,
         now: Instant,
-        mut definition: CheckDefinition,
+        definition: CheckDefinition,
     ) -> Result<(), RegisterError> {
+        let (checks, service) = self.checked_check(definition)?;
+        for (id, definition) in checks {
+            self.files.forget_check(&id);
+            self.put_check(now, id, definition, service.as_ref());
+        }
+        Ok(())
+    }
+
+    /// A check that may be registered by itself, under its id, and its service.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the checks of a registration, and its service"
+    )]
+    fn checked_check(
+        &self,
+        mut definition: CheckDefinition,
+    ) -> Result<(BTreeMap<CheckId, CheckDefinition>, Option<Arc<Service>>), RegisterError> {
         let id = match definition.id.take() {
             Some(id) => id,
             None if definition.name.is_empty() => return Err(RegisterError::CheckName),
@@ -157,11 +181,7 @@ impl Core {
         };
         let checks = BTreeMap::from([(id, definition)]);
         self.admit_checks(&checks)?;
-        for (id, definition) in checks {
-            self.files.forget_check(&id);
-            self.put_check(now, id, definition, service.as_ref());
-        }
-        Ok(())
+        Ok((checks, service))
     }
 
     pub(super) fn deregister_check(&mut self, id: &CheckId) -> Result<(), UnknownCheck> {
@@ -188,6 +208,8 @@ impl Core {
             return Err(ReportError::NotTtl { id: id.to_string() });
         }
         let actions = machine.handle(now, Input::Report(report));
+        // The same again, too, holds for longer.
+        self.keeping.state(id);
         self.wind(id);
         if let Some(report) = actions.report {
             self.show(now, id, report);
@@ -239,6 +261,7 @@ impl Core {
     pub(super) fn adopt_tags(&mut self, id: &ServiceId, tags: &Arc<[Arc<str>]>) {
         if let Some(service) = self.state.services.get_mut(id) {
             Arc::make_mut(service).tags = Arc::clone(tags);
+            self.keeping.service(id);
         }
     }
 
@@ -338,20 +361,26 @@ impl Core {
             self.followers.remove(&id, mechanism);
         }
         self.followers.add(&id, &definition.mechanism);
-        let (status, output) = match before.map(|before| &before.check) {
+        let (mut status, mut output) = match before.map(|before| &before.check) {
             Some(before) => (before.status, before.output.clone()),
             None => (
                 definition.status.unwrap_or(Status::Critical),
                 Box::default(),
             ),
         };
+        #[expect(clippy::single_match_else, reason = "both are the same step")]
         match self.machines.get_mut(&id) {
             Some(machine) => machine.redefine(now, limits),
-            None => drop(
-                self.machines
-                    .insert(id.clone(), Machine::new(now, limits, definition.status)),
-            ),
+            None => {
+                let mut machine = Machine::new(now, limits, definition.status);
+                if let Some(said) = self.keeping.said(&id) {
+                    let report = machine.resume(now, said.report, said.until);
+                    (status, output) = (report.status, report.output);
+                }
+                self.machines.insert(id.clone(), machine);
+            }
         }
+        self.keeping.check(&id);
         if begins {
             self.begin(now, &id, &definition.mechanism);
         }
@@ -391,6 +420,7 @@ impl Core {
             return;
         }
         self.state.put_report(id, report);
+        self.keeping.state(id);
         self.stir_about(now, id);
         let delay = self.limits.check_update_interval;
         if status_differs || delay == Duration::ZERO {
@@ -428,6 +458,7 @@ impl Core {
             self.followers.remove(id, &local.definition.mechanism);
         }
         self.state.remove_check(id);
+        self.keeping.check(id);
         self.machines.remove(id);
         self.turns.cancel(id);
         self.timers.set(&Timer::Machine(id.clone()), None);

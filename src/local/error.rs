@@ -2,6 +2,37 @@
 
 use crate::types::NameError;
 
+/// Why a change was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError<E> {
+    /// It is refused; nothing changed.
+    #[error(transparent)]
+    Refused(#[from] E),
+    /// It cannot be kept on the disk; nothing changed.
+    #[error(transparent)]
+    Keep(KeepError),
+}
+
+/// Why a change cannot be kept. Nothing changed, and the same may succeed later.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeepError {
+    /// The disk does not take it.
+    #[error("not registered, since it cannot be kept: {reason}")]
+    Disk {
+        /// The file, and what the system says.
+        reason: String,
+    },
+    /// Too many changes wait for the disk.
+    #[error("{limit} changes wait for the disk, which is the limit")]
+    Busy {
+        /// The limit.
+        limit: usize,
+    },
+    /// The agent stops.
+    #[error("the agent is stopping")]
+    Stopping,
+}
+
 /// Why nothing was registered; nothing changed. The texts are those of the reference where it has
 /// one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

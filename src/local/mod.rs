@@ -1,11 +1,12 @@
 //! The services and checks of this node.
 //!
 //! Owns what was registered at this agent, over HTTP or by configuration files, runs the one timer
-//! of all its checks, starts their runs (`runs`) within the bounds of [`Limits`], and brings the
-//! catalog in line (`sync`). Registrations live in memory: `LocalState` is what a later file would
-//! keep. The catalog is changed through `directory` alone.
+//! of all its checks, starts their runs (`runs`) within the bounds of [`Limits`], keeps both on disk
+//! (`kept`, through `keeper`), and brings the catalog in line (`sync`). The catalog is changed
+//! through `directory` alone.
 //!
-//! **Invariant**: a refused registration changes nothing.
+//! **Invariant**: a refused registration changes nothing, and one that was acknowledged survives
+//! `kill -9` where there is a data directory.
 //! **Invariant**: no lock is held across an await, and readers take none: they load the newest
 //! [`LocalState`].
 //! **Invariant**: only this node's entries are ever removed from the catalog, and never the
@@ -17,6 +18,8 @@ mod draft;
 mod error;
 mod files;
 mod followers;
+mod keeper;
+mod kept;
 mod node;
 mod pending;
 mod probe;
@@ -25,6 +28,8 @@ mod state;
 mod sync;
 mod turns;
 
+use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -32,7 +37,7 @@ use arc_swap::ArcSwap;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use rand::RngExt;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::clock;
@@ -45,10 +50,16 @@ use crate::types::{CheckId, Meta, Node, NodeName, ServiceId, Status};
 use self::core::Core;
 pub use self::definition::{CheckDefinition, ServiceDefinition};
 pub use self::draft::{CheckDraft, DraftError, LIST_LENGTH_MAX, RESULTS_MAX, ServiceDraft};
-pub use self::error::{MaintenanceError, RegisterError, ReportError, UnknownCheck, UnknownService};
+pub use self::error::{
+    ChangeError, KeepError, MaintenanceError, RegisterError, ReportError, UnknownCheck,
+    UnknownService,
+};
 pub use self::files::{FileDefinitions, FilesError, Placed};
+pub use self::kept::{FileError, OpenError};
+use self::kept::{Kept, Record};
 pub use self::node::node_entry;
 pub use self::state::{Health, LocalCheck, LocalState};
+pub use self::sync::NodeCount;
 use self::turns::Weight;
 pub use crate::health::{Mechanism, MechanismError, Report, Settings};
 
@@ -63,6 +74,8 @@ pub struct Config {
     pub limits: Limits,
     /// When the catalog is told.
     pub sync: SyncConfig,
+    /// Where registrations and states of checks are kept; `None` keeps them in memory only.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// Bounds of registrations and checks.
@@ -106,11 +119,14 @@ impl Default for Limits {
 /// When the catalog is told.
 #[derive(Clone, Debug)]
 pub struct SyncConfig {
-    /// Time between two full comparisons, give or take a tenth. Default 60 s.
+    /// Time between two full comparisons in a cluster of up to 128 nodes, and up to as much again.
+    /// Default 60 s.
     pub interval: Duration,
+    /// How many nodes there are: more compare less often. Default one.
+    pub nodes: NodeCount,
     /// First pause after a failure; it doubles with each further one. Default 100 ms.
     pub retry_min: Duration,
-    /// Longest pause after failures. Default 15 s.
+    /// Longest pause after failures, and up to as much again. Default 15 s.
     pub retry_max: Duration,
     /// How long a change waits to be in the catalog before it is acknowledged all the same.
     /// Default 250 ms.
@@ -121,6 +137,7 @@ impl Default for SyncConfig {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(60),
+            nodes: NodeCount::default(),
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(15),
             acknowledge_wait: Duration::from_millis(250),
@@ -129,7 +146,7 @@ impl Default for SyncConfig {
 }
 
 /// Why the part cannot start.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A duration or number that must not be zero is.
     #[error("{what} is zero, it must be more")]
@@ -137,12 +154,17 @@ pub enum StartError {
         /// The setting.
         what: &'static str,
     },
+    /// What is kept on the disk cannot be used.
+    #[error(transparent)]
+    Kept(#[from] OpenError),
 }
 
 /// The services and checks of this node. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Local {
     shared: Arc<Shared>,
+    /// Whoever keeps changes on the disk, where there is one.
+    keeper: Option<mpsc::Sender<Box<dyn keeper::Change>>>,
 }
 
 #[derive(Debug)]
@@ -153,6 +175,8 @@ struct Shared {
     node_name: NodeName,
     acknowledge_wait: Duration,
     sync_wake: Notify,
+    keep_wake: Notify,
+    servers_wake: Notify,
     timer_wake: Notify,
     light_wake: Notify,
     heavy_wake: Notify,
@@ -204,6 +228,35 @@ impl Gauges {
     }
 }
 
+impl Config {
+    fn check(&self) -> Result<(), StartError> {
+        for (what, count) in [
+            ("most runs of checks in flight", self.limits.runs_max),
+            (
+                "most programs of checks in flight",
+                self.limits.programs_max,
+            ),
+        ] {
+            if count == 0 {
+                return Err(StartError::Zero { what });
+            }
+        }
+        for (what, duration) in [
+            (
+                "interval of comparisons with the catalog",
+                self.sync.interval,
+            ),
+            ("pause after a failed write", self.sync.retry_min),
+            ("longest pause after failed writes", self.sync.retry_max),
+        ] {
+            if duration.is_zero() {
+                return Err(StartError::Zero { what });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Starts the timer of all checks, and the task that keeps the catalog in line.
 ///
 /// # Errors
@@ -214,29 +267,8 @@ pub fn start(
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Result<Local, StartError> {
-    for (what, count) in [
-        ("most runs of checks in flight", config.limits.runs_max),
-        (
-            "most programs of checks in flight",
-            config.limits.programs_max,
-        ),
-    ] {
-        if count == 0 {
-            return Err(StartError::Zero { what });
-        }
-    }
-    for (what, duration) in [
-        (
-            "interval of comparisons with the catalog",
-            config.sync.interval,
-        ),
-        ("pause after a failed write", config.sync.retry_min),
-        ("longest pause after failed writes", config.sync.retry_max),
-    ] {
-        if duration.is_zero() {
-            return Err(StartError::Zero { what });
-        }
-    }
+    config.check()?;
+    let kept = config.data_dir.as_deref().map(Kept::open).transpose()?;
     let shared = Arc::new(Shared {
         core: Mutex::new(Core::new(
             config.limits.clone(),
@@ -249,6 +281,8 @@ pub fn start(
         node: ArcSwap::from_pointee(config.node),
         acknowledge_wait: config.sync.acknowledge_wait,
         sync_wake: Notify::new(),
+        keep_wake: Notify::new(),
+        servers_wake: Notify::new(),
         timer_wake: Notify::new(),
         light_wake: Notify::new(),
         heavy_wake: Notify::new(),
@@ -256,6 +290,7 @@ pub fn start(
         services_changed: watch::Sender::new(0),
         gauges: Gauges::new(metrics),
     });
+    let keeper = kept.map(|kept| start_keeper(&shared, kept, metrics, tasks));
     let runs = runs::Runs {
         shared: Arc::clone(&shared),
         directory: directory.clone(),
@@ -273,7 +308,22 @@ pub fn start(
     tasks.spawn(sync.run());
     let timed = Arc::clone(&shared);
     tasks.spawn(async move { timed.keep_time().await });
-    Ok(Local { shared })
+    Ok(Local { shared, keeper })
+}
+
+/// Takes up what was kept, and goes on keeping it.
+fn start_keeper(
+    shared: &Arc<Shared>,
+    (kept, found): (Kept, kept::Found),
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> mpsc::Sender<Box<dyn keeper::Change>> {
+    let wall = clock::since_epoch();
+    shared.change(|core, now| core.restore(now, wall, found));
+    let (sender, queue) = mpsc::channel(keeper::WAITING_MAX);
+    let keeper = keeper::Keeper::new(Arc::clone(shared), kept, keeper::Counts::new(metrics));
+    tasks.spawn_draining(keeper.run(queue, tasks.stopping()));
+    sender
 }
 
 impl Local {
@@ -300,26 +350,39 @@ impl Local {
     /// Adds or replaces a service. Checks that it has and that are not in `definition` stay, unless
     /// `replace_checks`; those that are in both keep their status and output.
     ///
-    /// Returns once the catalog has it (DNS then answers it), or after the time that changes wait
-    /// at most; it is then still brought there.
+    /// Returns once it is on the disk, where there is one, and the catalog has it (DNS then answers
+    /// it), or after the time that changes wait for the catalog at most; it is then still brought
+    /// there.
     ///
     /// # Errors
-    /// [`RegisterError`]: nothing changed.
+    /// [`RegisterError`], or it cannot be kept: nothing changed.
     pub async fn register_service(
         &self,
         definition: ServiceDefinition,
         replace_checks: bool,
-    ) -> Result<(), RegisterError> {
-        self.change(|core, now| core.register_service(now, definition, replace_checks))
-            .await
+    ) -> Result<(), ChangeError<RegisterError>> {
+        let planned = definition.clone();
+        self.keep(
+            move |core| core.plan_service(&planned, replace_checks),
+            move |core, now| core.register_service(now, definition, replace_checks),
+        )
+        .await
     }
 
     /// Removes a service and its checks; returns as [`Local::register_service`] does.
     ///
     /// # Errors
-    /// There is no such service.
-    pub async fn deregister_service(&self, id: &ServiceId) -> Result<(), UnknownService> {
-        self.change(|core, _| core.deregister_service(id)).await
+    /// There is no such service, or its removal cannot be kept: nothing changed.
+    pub async fn deregister_service(
+        &self,
+        id: &ServiceId,
+    ) -> Result<(), ChangeError<UnknownService>> {
+        let (planned, id) = (id.clone(), id.clone());
+        self.keep(
+            move |core| core.plan_no_service(&planned),
+            move |core, _| core.deregister_service(&id),
+        )
+        .await
     }
 
     /// Adds or replaces a check of the node or of a service. One that is already there keeps its
@@ -327,17 +390,29 @@ impl Local {
     ///
     /// # Errors
     /// [`RegisterError`]: nothing changed.
-    pub async fn register_check(&self, definition: CheckDefinition) -> Result<(), RegisterError> {
-        self.change(|core, now| core.register_check(now, definition))
-            .await
+    pub async fn register_check(
+        &self,
+        definition: CheckDefinition,
+    ) -> Result<(), ChangeError<RegisterError>> {
+        let planned = definition.clone();
+        self.keep(
+            move |core| core.plan_check(&planned),
+            move |core, now| core.register_check(now, definition),
+        )
+        .await
     }
 
     /// Removes a check; returns as [`Local::register_service`] does.
     ///
     /// # Errors
-    /// There is no such check.
-    pub async fn deregister_check(&self, id: &CheckId) -> Result<(), UnknownCheck> {
-        self.change(|core, _| core.deregister_check(id)).await
+    /// There is no such check, or its removal cannot be kept: nothing changed.
+    pub async fn deregister_check(&self, id: &CheckId) -> Result<(), ChangeError<UnknownCheck>> {
+        let (planned, id) = (id.clone(), id.clone());
+        self.keep(
+            move |core| core.plan_no_check(&planned),
+            move |core, _| core.deregister_check(&id),
+        )
+        .await
     }
 
     /// Takes a service's report about itself for a TTL check. Another status returns as
@@ -351,23 +426,42 @@ impl Local {
 
     /// Puts the node into maintenance with a reason, which may be empty, or takes it out. In
     /// maintenance already, it keeps its reason.
-    pub async fn node_maintenance(&self, reason: Option<&str>) {
-        self.change(|core, now| core.node_maintenance(now, reason))
-            .await;
+    ///
+    /// # Errors
+    /// It cannot be kept: nothing changed.
+    pub async fn node_maintenance(
+        &self,
+        reason: Option<&str>,
+    ) -> Result<(), ChangeError<Infallible>> {
+        let reason = reason.map(str::to_owned);
+        let planned = reason.clone();
+        self.keep(
+            move |core| Ok(core.plan_node_maintenance(planned.as_deref())),
+            move |core, now| {
+                core.node_maintenance(now, reason.as_deref());
+                Ok(())
+            },
+        )
+        .await
     }
 
     /// Puts a service into maintenance with a reason, which may be empty, or takes it out. In
     /// maintenance already, it keeps its reason.
     ///
     /// # Errors
-    /// [`MaintenanceError`]: nothing changed.
+    /// [`MaintenanceError`], or it cannot be kept: nothing changed.
     pub async fn service_maintenance(
         &self,
         id: &ServiceId,
         reason: Option<&str>,
-    ) -> Result<(), MaintenanceError> {
-        self.change(|core, now| core.service_maintenance(now, id, reason))
-            .await
+    ) -> Result<(), ChangeError<MaintenanceError>> {
+        let (id, reason) = (id.clone(), reason.map(str::to_owned));
+        let planned = (id.clone(), reason.clone());
+        self.keep(
+            move |core| core.plan_service_maintenance(&planned.0, planned.1.as_deref()),
+            move |core, now| core.service_maintenance(now, &id, reason.as_deref()),
+        )
+        .await
     }
 
     /// Registers the services and checks of configuration files and removes those that only the
@@ -383,6 +477,12 @@ impl Local {
     ) -> Result<(), FilesError> {
         self.change(|core, now| core.load(now, definitions, limits))
             .await
+    }
+
+    /// A server has joined: within 2 s everything is compared with the catalog, and what failed for
+    /// want of a server is tried again.
+    pub fn servers_changed(&self) {
+        self.shared.servers_wake.notify_one();
     }
 
     /// Gives this node other metadata, and tells the catalog.
@@ -402,13 +502,43 @@ impl Local {
     /// Changes the core, and waits until the catalog was told if there is something to tell.
     async fn change<T>(&self, change: impl FnOnce(&mut Core, Instant) -> T) -> T {
         let (result, generation) = self.shared.change(change);
-        if let Some(generation) = generation {
-            let mut synced = self.shared.synced.subscribe();
-            let told = synced.wait_for(|synced| *synced >= generation);
-            // Past the wait the change stands all the same, and stays on its way.
-            drop(tokio::time::timeout(self.shared.acknowledge_wait, told).await);
-        }
+        self.wait_until_told(generation).await;
         result
+    }
+
+    /// The same for a change that must be on the disk first: `plan` says as what, and refuses it
+    /// as `apply` would.
+    async fn keep<E: Send + 'static>(
+        &self,
+        plan: impl FnOnce(&Core) -> Result<Vec<Record>, E> + Send + 'static,
+        apply: impl FnOnce(&mut Core, Instant) -> Result<(), E> + Send + 'static,
+    ) -> Result<(), ChangeError<E>> {
+        let Some(keeper) = &self.keeper else {
+            return self.change(apply).await.map_err(ChangeError::Refused);
+        };
+        let (change, told) = keeper::change(plan, apply);
+        keeper.try_send(change).map_err(|error| {
+            ChangeError::Keep(match error {
+                mpsc::error::TrySendError::Full(_) => KeepError::Busy {
+                    limit: keeper::WAITING_MAX,
+                },
+                mpsc::error::TrySendError::Closed(_) => KeepError::Stopping,
+            })
+        })?;
+        let told = told.await;
+        let ((), generation) = told.unwrap_or(Err(ChangeError::Keep(KeepError::Stopping)))?;
+        self.wait_until_told(generation).await;
+        Ok(())
+    }
+
+    async fn wait_until_told(&self, generation: Option<u64>) {
+        let Some(generation) = generation else {
+            return;
+        };
+        let mut synced = self.shared.synced.subscribe();
+        let told = synced.wait_for(|synced| *synced >= generation);
+        // Past the wait the change stands all the same, and stays on its way.
+        drop(tokio::time::timeout(self.shared.acknowledge_wait, told).await);
     }
 }
 
@@ -430,6 +560,9 @@ impl Shared {
             if core.has_turns(weight) {
                 self.turn_wake(weight).notify_one();
             }
+        }
+        if core.has_changes() {
+            self.keep_wake.notify_one();
         }
         let told = core.generation();
         drop(core);

@@ -1,29 +1,31 @@
 //! Brings the catalog in line with what this agent has registered.
 //!
 //! One task gathers what is pending while a write is under way and sends it as one command. Every
-//! so often it compares everything the catalog has for this node (anti-entropy). Failed rounds are
-//! repeated with growing pauses; what is pending stays so until the catalog has it. The log says
-//! once that rounds fail, and for which reason, and once that they do no more.
+//! so often it compares everything the catalog has for this node (anti-entropy), the less often the
+//! more nodes there are, and soon after a server has joined, which may know nothing of this node.
+//! Failed rounds are repeated with growing pauses; what is pending stays so until the catalog has
+//! it. The log says once that rounds fail, and for which reason, and once that they do no more.
 
 mod compare;
+mod pace;
 mod plan;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
-use rand::RngExt;
 use tokio::time::Instant;
 
-use crate::catalog::{Operation, Refusal, WatchKey};
+use crate::catalog::{Operation, WatchKey};
 use crate::clock;
 use crate::directory::{Directory, ReadError, WriteError};
 use crate::metrics::Metrics;
-use crate::types::RequestContext;
+use crate::types::{Consistency, RequestContext};
 
 use super::pending::Pending;
 use super::state::LocalState;
 use super::{Shared, SyncConfig};
+pub use pace::NodeCount;
 
 /// Operations in one command: bounds its size in the log.
 const OPERATIONS_MAX: usize = 128;
@@ -93,6 +95,10 @@ impl Sync {
             tokio::select! {
                 () = self.shared.sync_wake.notified() => {}
                 () = tokio::time::sleep_until(compare_at) => {}
+                () = self.shared.servers_wake.notified() => {
+                    compare_at = compare_at.min(clock::now() + pace::after_server());
+                    continue;
+                }
             }
             match self.round(compare_at).await {
                 Ok(compared) => {
@@ -100,7 +106,8 @@ impl Sync {
                         tracing::info!("the catalog is told again");
                     }
                     if compared {
-                        compare_at = clock::now() + jittered(self.config.interval);
+                        let nodes = self.config.nodes.get();
+                        compare_at = clock::now() + pace::next(self.config.interval, nodes);
                     }
                     pause = self.config.retry_min;
                 }
@@ -109,10 +116,20 @@ impl Sync {
                     if told.failure(&error) {
                         tracing::warn!("telling the catalog failed, will retry: {error}");
                     }
-                    tokio::time::sleep(jittered(pause)).await;
+                    self.pause(pause).await;
                     pause = (pause * 2).min(self.config.retry_max);
                     self.shared.sync_wake.notify_one();
                 }
+            }
+        }
+    }
+
+    /// Waits after a failure: until then, or until soon after there is another server to ask.
+    async fn pause(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pace::staggered(pause)) => {}
+            () = self.shared.servers_wake.notified() => {
+                tokio::time::sleep(pace::after_server().min(pause)).await;
             }
         }
     }
@@ -144,12 +161,16 @@ impl Sync {
     async fn gather(&self, compare: bool) -> Result<(Pending, LocalState, u64), ReadError> {
         let node = self.shared.node.load_full();
         let catalog = if compare {
-            let key = WatchKey::NodeServices(node.name.clone());
-            Some(
-                self.directory
-                    .read(&RequestContext::default(), &key)
-                    .await?,
-            )
+            let context = RequestContext {
+                consistency: Consistency::Stale,
+                ..RequestContext::default()
+            };
+            // Both: what a client agent reads is no more than what it asked for.
+            let keys = [
+                WatchKey::NodeServices(node.name.clone()),
+                WatchKey::NodeChecks(node.name.clone()),
+            ];
+            Some(self.directory.read_several(&context, &keys).await?)
         } else {
             None
         };
@@ -166,25 +187,35 @@ impl Sync {
     }
 
     /// Whether the catalog took all of it. A refusal of one operation must not hold up the others:
-    /// they are then sent one by one.
+    /// they are then sent one by one. What may not be told counts as told until the next
+    /// comparison.
     async fn tell(&self, work: &Pending, state: &LocalState) -> Result<bool, WriteError> {
         let operations = plan::operations(&self.shared.node.load(), state, work);
         let context = RequestContext::default();
-        let mut all = true;
+        let mut refused = false;
+        let mut denied = None;
         for chunk in operations.chunks(OPERATIONS_MAX) {
             if self.write(&context, chunk).await?.is_none() {
                 continue;
             }
             for operation in chunk {
                 let one = std::slice::from_ref(operation);
-                if let Some(refusal) = self.write(&context, one).await? {
-                    self.counts.refusals.inc();
+                let Some(refusal) = self.write(&context, one).await? else {
+                    continue;
+                };
+                self.counts.refusals.inc();
+                if is_denied(&refusal) {
+                    denied = Some(refusal);
+                } else {
                     tracing::error!("the catalog refused an entry of this node: {refusal}");
-                    all = false;
+                    refused = true;
                 }
             }
         }
-        Ok(all)
+        if let Some(denied) = denied {
+            tracing::warn!("this agent may not tell the catalog all of its entries: {denied}");
+        }
+        Ok(!refused)
     }
 
     /// Sends one command. The catalog's reason if it refused it.
@@ -192,19 +223,27 @@ impl Sync {
         &self,
         context: &RequestContext,
         operations: &[Operation],
-    ) -> Result<Option<Refusal>, WriteError> {
+    ) -> Result<Option<WriteError>, WriteError> {
         self.counts.commands.inc();
         match self.directory.write(context, operations.to_vec()).await {
             Ok(_) => Ok(None),
-            Err(WriteError::Refused(refusal)) => Ok(Some(refusal)),
+            Err(error) if is_refusal(&error) => Ok(Some(error)),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Within a tenth of `duration`, so that many agents do not act together.
-fn jittered(duration: Duration) -> Duration {
-    duration.mul_f64(rand::rng().random_range(0.9..1.1))
+/// Whether the same write would fail again, wherever it is sent. The one place that decides it.
+fn is_refusal(error: &WriteError) -> bool {
+    matches!(error, WriteError::Refused(_)) || is_denied(error)
+}
+
+/// Whether a server says that this agent may not write this. Servers of other kinds say it in texts.
+fn is_denied(error: &WriteError) -> bool {
+    let text = error.to_string();
+    ["Permission denied", "ACL not found"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 #[cfg(test)]

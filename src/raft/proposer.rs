@@ -1,34 +1,43 @@
-//! Accepts commands into a bounded queue, gives each its position in the log, and applies what
-//! has gathered as one batch: published once, then answered.
+//! Takes commands into a bounded queue, and what has gathered to the leader in one go: into the log
+//! here, or in one message to another server.
+//!
+//! **Invariant**: a command is given away again only if it cannot have been carried out before.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::catalog::{Command, Corrupt, Outcome, Writer};
+use crate::catalog::{Command, Outcome, stored};
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::task::Tasks;
-use crate::types::{Index, RequestContext};
+use crate::types::RequestContext;
 
-/// What reads of an empty catalog answer, since no index is 0. The first command comes after it:
-/// whoever waits for something later must not miss that one.
-const EMPTY: Index = Index(1);
+use super::node::{Core, Fate, Way};
+use super::peer::AskError;
+use super::status::Role;
 
-/// Bounds of the proposer.
+/// Batches that may be on their way at once.
+const BATCHES_MAX: usize = 64;
+/// Longest wait, after another server has carried a command out, until it is applied here too.
+const APPLIED_HERE: Duration = Duration::from_millis(100);
+
+/// Bounds of the queue of commands.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct Bounds {
     /// Commands that may wait; further ones are refused at once. Default 4,096.
     pub queue_length_max: usize,
-    /// Commands applied and published together. Default 512.
+    /// Commands given to the leader together. Default 512.
     pub batch_length_max: usize,
     /// Longest wait for an outcome where the request names no deadline. Default 10 s.
     pub deadline: Duration,
 }
 
-impl Default for Config {
+impl Default for Bounds {
     fn default() -> Self {
         Self {
             queue_length_max: 4_096,
@@ -53,18 +62,18 @@ pub enum ProposeError {
         /// How long was waited.
         limit: Duration,
     },
-    /// Nobody orders commands: the agent stops, or has stopped writing after [`Corrupt`]. Nothing
-    /// changed.
+    /// Nobody orders commands: there is no leader, the agent stops, or this server has stopped
+    /// writing. Nothing changed.
     #[error("No cluster leader")]
     NoLeader,
 }
 
-/// Hands commands to the sequencer. Clones share its queue.
-#[derive(Clone, Debug)]
-pub struct Proposer {
-    queue: mpsc::Sender<Proposal>,
+/// Queues commands. Clones share the queue.
+#[derive(Clone)]
+pub(super) struct Proposer {
+    queue: mpsc::Sender<Queued>,
     queue_length_max: usize,
-    deadline: Duration,
+    core: Core,
     counts: Counts,
 }
 
@@ -75,63 +84,63 @@ struct Counts {
     late: Counter,
 }
 
+/// A command on its way.
 #[derive(Debug)]
-struct Proposal {
-    command: Command,
-    outcome: oneshot::Sender<Outcome>,
+struct Queued {
+    command: Bytes,
+    caller: Caller,
 }
 
-/// Starts the sequencer around the catalog's one writer.
-///
-/// # Errors
-/// The system refuses another thread.
-pub fn start(
-    config: &Config,
-    writer: Writer,
-    metrics: &Metrics,
-    tasks: &Tasks,
-) -> std::io::Result<Proposer> {
-    let (queue, proposals) = mpsc::channel(config.queue_length_max);
-    let applied = metrics.register(
-        "raft_commands_applied",
-        "Commands applied to the catalog",
-        Counter::default(),
-    );
-    let apply_seconds = metrics.register(
-        "raft_apply_seconds",
-        "Time to apply and publish one batch of commands",
-        Histogram::new(exponential_buckets(0.000_01, 4.0, 10)),
-    );
-    let counts = Counts::new(metrics);
-    show_queue(&queue, metrics);
-    let sequencer = Sequencer {
-        last: writer.applied().max(EMPTY),
-        writer,
-        proposals,
-        batch_length_max: config.batch_length_max,
-        applied,
-        apply_seconds,
-    };
-    let (stopping, runtime) = (tasks.stopping(), tokio::runtime::Handle::current());
-    // A thread of its own: applying is pure computation, which must not hold up the runtime.
-    tasks.spawn_thread("herald-apply", move || {
-        // What still waits when this ends gets no outcome: it was not applied.
-        match runtime.block_on(stopping.run_until_cancelled(sequencer.run())) {
-            None | Some(Ok(())) => {}
-            Some(Err(corrupt)) => tracing::error!("writes stop, reads go on: {corrupt}"),
+/// Who waits for an outcome, and gets an answer whatever happens.
+#[derive(Debug)]
+struct Caller {
+    answer: Option<oneshot::Sender<Result<Outcome, Fate>>>,
+    /// Whether the command was given to somebody, so that it may have been carried out.
+    sent: bool,
+}
+
+impl Caller {
+    fn answer(mut self, result: Result<Outcome, Fate>) {
+        if let Some(answer) = self.answer.take() {
+            // A caller that gave up does not listen any more.
+            drop(answer.send(result));
         }
-    })?;
-    Ok(Proposer {
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let fate = if self.sent {
+            Fate::Unknown
+        } else {
+            Fate::Stopped
+        };
+        if let Some(answer) = self.answer.take() {
+            drop(answer.send(Err(fate)));
+        }
+    }
+}
+
+/// Starts the queue on the thread of the library, with which it ends.
+pub(super) fn start(bounds: &Bounds, core: Core, metrics: &Metrics) -> Proposer {
+    let (queue, queued) = mpsc::channel(bounds.queue_length_max);
+    show_queue(&queue, metrics);
+    let sender = Sender {
+        core: core.clone(),
+        batch_length_max: bounds.batch_length_max,
+    };
+    drop(tokio::runtime::Handle::current().spawn(sender.run(queued)));
+    Proposer {
         queue,
-        queue_length_max: config.queue_length_max,
-        deadline: config.deadline,
-        counts,
-    })
+        queue_length_max: bounds.queue_length_max,
+        core,
+        counts: Counts::new(metrics),
+    }
 }
 
 /// Shows how many commands wait. Does not keep the queue open.
 #[expect(clippy::cast_precision_loss, reason = "a figure to be shown")]
-fn show_queue(queue: &mpsc::Sender<Proposal>, metrics: &Metrics) {
+fn show_queue(queue: &mpsc::Sender<Queued>, metrics: &Metrics) {
     let queue = queue.downgrade();
     metrics.show("raft_queue_length", "Commands that wait", move || {
         let queue = queue.upgrade();
@@ -153,174 +162,146 @@ impl Counts {
 }
 
 impl Proposer {
-    /// Queues `command` and waits for its outcome.
+    /// Queues `command` and waits for its outcome; while there is no leader, for one, at most
+    /// `hold`.
     ///
     /// # Errors
     /// [`ProposeError`]; only after `Deadline` may the command have changed state.
-    pub async fn propose(
+    pub(super) async fn propose(
         &self,
         context: &RequestContext,
         command: Command,
     ) -> Result<Outcome, ProposeError> {
-        let (outcome, answer) = oneshot::channel();
-        self.queue
-            .try_send(Proposal { command, outcome })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => {
-                    self.counts.refused.inc();
-                    ProposeError::Busy {
-                        limit: self.queue_length_max,
-                    }
+        let limit = context.deadline.unwrap_or(self.core.deadline);
+        let start = clock::now();
+        let hold_until = start + limit.min(self.core.hold);
+        let command = stored::encode(&command);
+        loop {
+            match self.try_once(command.clone(), start + limit).await? {
+                Ok(outcome) => {
+                    self.wait_applied(&outcome).await;
+                    return Ok(outcome);
                 }
-                mpsc::error::TrySendError::Closed(_) => ProposeError::NoLeader,
-            })?;
-        let limit = context.deadline.unwrap_or(self.deadline);
-        match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(_)) => Err(ProposeError::NoLeader),
-            Err(_) => {
-                self.counts.late.inc();
-                Err(ProposeError::Deadline { limit })
+                Err(Fate::Unknown) => return Err(self.late(limit)),
+                Err(Fate::Stopped) => return Err(ProposeError::NoLeader),
+                Err(Fate::NotLeading) if clock::now() >= hold_until => {
+                    return Err(ProposeError::NoLeader);
+                }
+                Err(Fate::NotLeading) => {
+                    let wait = self.core.wait_for_leader();
+                    drop(timeout_at(hold_until, wait).await);
+                }
             }
         }
     }
+
+    /// One way through the queue.
+    async fn try_once(
+        &self,
+        command: Bytes,
+        until: Instant,
+    ) -> Result<Result<Outcome, Fate>, ProposeError> {
+        let (answer, outcome) = oneshot::channel();
+        let caller = Caller {
+            answer: Some(answer),
+            sent: false,
+        };
+        let queued = self.queue.try_send(Queued { command, caller });
+        queued.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                self.counts.refused.inc();
+                ProposeError::Busy {
+                    limit: self.queue_length_max,
+                }
+            }
+            mpsc::error::TrySendError::Closed(_) => ProposeError::NoLeader,
+        })?;
+        let answered = timeout_at(until, outcome).await;
+        Ok(answered.map_or(Err(Fate::Unknown), |answer| {
+            answer.unwrap_or(Err(Fate::Unknown))
+        }))
+    }
+
+    /// Whoever has its answer is to find here what it has written.
+    async fn wait_applied(&self, outcome: &Outcome) {
+        if let Outcome::Applied { index } = outcome {
+            let applied = self.core.wait_applied(*index);
+            drop(timeout(APPLIED_HERE, applied).await);
+        }
+    }
+
+    fn late(&self, limit: Duration) -> ProposeError {
+        self.counts.late.inc();
+        ProposeError::Deadline { limit }
+    }
 }
 
-struct Sequencer {
-    writer: Writer,
-    proposals: mpsc::Receiver<Proposal>,
+/// The other end of the queue.
+struct Sender {
+    core: Core,
     batch_length_max: usize,
-    last: Index,
-    applied: Counter,
-    apply_seconds: Histogram,
 }
 
-impl Sequencer {
-    /// Applies what is proposed until nobody can propose any more.
-    async fn run(mut self) -> Result<(), Corrupt> {
+impl Sender {
+    /// Until nobody can propose any more.
+    async fn run(self, mut queued: mpsc::Receiver<Queued>) {
         let mut batch = Vec::with_capacity(self.batch_length_max);
-        let length_max = self.batch_length_max;
-        while self.proposals.recv_many(&mut batch, length_max).await > 0 {
-            self.apply(&mut batch)?;
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(()) = under_way.next() => {}
+                count = queued.recv_many(&mut batch, self.batch_length_max),
+                    if under_way.len() < BATCHES_MAX =>
+                {
+                    if count == 0 {
+                        break;
+                    }
+                    under_way.push(self.send(std::mem::take(&mut batch)));
+                }
+            }
         }
-        Ok(())
     }
 
-    fn apply(&mut self, batch: &mut Vec<Proposal>) -> Result<(), Corrupt> {
-        let (commands, callers): (Vec<_>, Vec<_>) = batch
-            .drain(..)
-            .map(|proposal| {
-                self.last = self.last.next();
-                ((self.last, proposal.command), proposal.outcome)
-            })
-            .unzip();
-        let start = clock::monotonic();
-        let outcomes = self.writer.apply(commands)?;
-        self.apply_seconds.observe(start.elapsed().as_secs_f64());
-        self.applied.inc_by(outcomes.len() as u64);
-        for (caller, outcome) in callers.into_iter().zip(outcomes) {
-            // A caller that gave up does not listen any more.
-            drop(caller.send(outcome));
+    /// Gives a batch to whoever leads, and the callers their outcomes.
+    async fn send(&self, batch: Vec<Queued>) {
+        let way = self.core.way();
+        let sent = !matches!(way, Way::Nowhere);
+        let split = |queued: Queued| {
+            let mut caller = queued.caller;
+            caller.sent = sent;
+            (queued.command, caller)
+        };
+        let (commands, callers): (Vec<_>, Vec<_>) = batch.into_iter().map(split).unzip();
+        let count = commands.len();
+        let mut results = match way {
+            Way::Here => self.core.submit(commands).await,
+            Way::There(leader, address) => {
+                let asked = self.core.asks.propose(leader, address, commands);
+                match timeout(self.core.deadline, asked).await {
+                    Ok(Ok(results)) => results.into_iter().map(fate).collect(),
+                    Ok(Err(AskError::NotSent(_))) => vec![Err(Fate::NotLeading); count],
+                    Ok(Err(AskError::Unknown(_))) | Err(_) => Vec::new(),
+                }
+            }
+            Way::Nowhere if self.core.status.borrow().role == Role::Stopped => {
+                vec![Err(Fate::Stopped); count]
+            }
+            Way::Nowhere => vec![Err(Fate::NotLeading); count],
+        };
+        results.resize(count, Err(Fate::Unknown));
+        for (caller, result) in callers.into_iter().zip(results) {
+            caller.answer(result);
         }
-        Ok(())
     }
+}
+
+/// What another server says of a command. It has done nothing unless it says so, or does not know.
+fn fate(result: Result<Outcome, ProposeError>) -> Result<Outcome, Fate> {
+    result.map_err(|error| match error {
+        ProposeError::NoLeader | ProposeError::Busy { .. } => Fate::NotLeading,
+        ProposeError::Deadline { .. } => Fate::Unknown,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::{Deregistration, Operation, Reader, open_server};
-
-    fn command() -> Command {
-        Command {
-            request: 0,
-            operations: vec![Operation::Deregister(Deregistration::Node(
-                "gone".parse().unwrap(),
-            ))],
-        }
-    }
-
-    /// A proposer whose queue nobody drains.
-    fn stuck(queue_length_max: usize) -> (Proposer, mpsc::Receiver<Proposal>) {
-        let (queue, proposals) = mpsc::channel(queue_length_max);
-        let proposer = Proposer {
-            queue,
-            queue_length_max,
-            deadline: Duration::from_secs(10),
-            counts: Counts::default(),
-        };
-        (proposer, proposals)
-    }
-
-    fn started(tasks: &Tasks) -> (Proposer, Reader) {
-        let (writer, reader) = open_server();
-        let proposer = start(&Config::default(), writer, &Metrics::new(), tasks).unwrap();
-        (proposer, reader)
-    }
-
-    #[tokio::test]
-    async fn commands_get_positions_in_order() {
-        let tasks = Tasks::new();
-        let (proposer, reader) = started(&tasks);
-        for index in 2..=4 {
-            let outcome = proposer
-                .propose(&RequestContext::default(), command())
-                .await;
-            let index = Index(index);
-            assert_eq!(outcome, Ok(Outcome::Applied { index }));
-            assert_eq!(reader.applied(), index);
-        }
-        assert!(tasks.stop(Duration::from_secs(10)).await);
-    }
-
-    #[tokio::test]
-    async fn nobody_orders_commands_after_the_end() {
-        let tasks = Tasks::new();
-        let (proposer, _reader) = started(&tasks);
-        assert!(tasks.stop(Duration::from_secs(10)).await);
-        let outcome = proposer
-            .propose(&RequestContext::default(), command())
-            .await;
-        assert_eq!(outcome, Err(ProposeError::NoLeader));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_queue_refuses_at_once_and_a_slow_one_in_time() {
-        let (proposer, _proposals) = stuck(1);
-        let context = RequestContext {
-            deadline: Some(Duration::from_secs(3)),
-            ..RequestContext::default()
-        };
-        let (waiting, refused) = tokio::join!(
-            proposer.propose(&context, command()),
-            proposer.propose(&context, command())
-        );
-        let limit = Duration::from_secs(3);
-        assert_eq!(waiting, Err(ProposeError::Deadline { limit }));
-        assert_eq!(refused, Err(ProposeError::Busy { limit: 1 }));
-        let counts = &proposer.counts;
-        assert_eq!((counts.refused.get(), counts.late.get()), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn a_corrupt_catalog_stops_writes_while_reads_go_on() {
-        let (mut writer, reader) = open_server();
-        writer.apply(vec![(Index(7), command())]).unwrap();
-        let (proposer, proposals) = stuck(8);
-        let sequencer = Sequencer {
-            writer,
-            proposals,
-            batch_length_max: 8,
-            last: Index(6),
-            applied: Counter::default(),
-            apply_seconds: Histogram::new([]),
-        };
-        let context = RequestContext::default();
-        let (outcome, run) = tokio::join!(proposer.propose(&context, command()), sequencer.run());
-        assert_eq!(outcome, Err(ProposeError::NoLeader));
-        assert!(run.is_err());
-        let outcome = proposer.propose(&context, command()).await;
-        assert_eq!(outcome, Err(ProposeError::NoLeader));
-        assert_eq!(reader.state().applied(), Index(7));
-    }
-}
+mod tests;

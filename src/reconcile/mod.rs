@@ -1,4 +1,5 @@
-//! Turns members of the LAN pool into entries of the catalog, on the server that leads.
+//! Turns members of the LAN pool into entries of the catalog and servers into voters, on the server
+//! that leads; and begins a cluster where there is none (`bootstrap`).
 //!
 //! Whoever is alive has a node with the check `serfHealth`, servers also the service `consul`. Who
 //! fails becomes critical, who leaves goes. `plan` decides, without I/O; a task looks at every
@@ -10,8 +11,12 @@
 //! **Invariant**: nothing is proposed where nothing differs, and no command has more than 128
 //! operations, unless all of them belong to one node.
 
+mod bootstrap;
 mod entry;
+#[cfg(test)]
+mod fixture;
 mod plan;
+mod voters;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +28,7 @@ use tokio::sync::watch;
 use crate::catalog::{Command, Deregistration, Operation, Outcome, Reader, Refusal};
 use crate::clock;
 use crate::gossip::pool::Pool;
-use crate::raft::{ProposeError, Proposer};
+use crate::raft::{Peer, ProposeError, Raft, ServerId, Status};
 use crate::task::Tasks;
 use crate::types::{Datacenter, Member, Node, NodeName, RequestContext};
 
@@ -48,6 +53,21 @@ pub struct Config {
     /// zero. Nodes that nobody in the pool knows go no earlier than this long after the start.
     /// Default 60 s.
     pub interval: Duration,
+}
+
+/// This server, as a part of the cluster that it is to be in.
+#[derive(Clone, Debug)]
+pub struct OwnServer {
+    /// Who it is.
+    pub id: ServerId,
+    /// Its name and where it takes connections of others.
+    pub peer: Peer,
+    /// Its datacenter; servers of others are in other clusters.
+    pub datacenter: Datacenter,
+    /// Whether it founds a cluster alone if it is in none.
+    pub bootstrap: bool,
+    /// Servers to wait for before it founds one with them; 0 if it founds none that way.
+    pub expect: u32,
 }
 
 /// Where members are read.
@@ -79,22 +99,23 @@ impl Members for Arc<[Member]> {
 }
 
 /// Starts to keep the catalog in line with `members`.
-pub fn start(
-    config: Config,
-    members: impl Members,
-    reader: Reader,
-    proposer: Proposer,
-    tasks: &Tasks,
-) {
+pub fn start(config: Config, members: impl Members, reader: Reader, raft: Raft, tasks: &Tasks) {
     let reconciler = Reconciler {
         config,
         members,
         reader,
-        proposer,
+        raft,
         unusable: Vec::new(),
-        others: Vec::new(),
     };
     tasks.spawn(reconciler.run());
+}
+
+/// Starts to found a cluster if this server is to, and, while it leads one, to make its servers those
+/// of `members`.
+pub fn start_servers(own: OwnServer, members: impl Members + Clone, raft: &Raft, tasks: &Tasks) {
+    let founding = bootstrap::run(own.clone(), members.clone(), raft.clone());
+    tasks.spawn(founding);
+    tasks.spawn(voters::run(own, members, raft.clone()));
 }
 
 /// Why a round was not completed. What it has changed stays, and the next round finds the rest.
@@ -114,17 +135,27 @@ struct Reconciler<M> {
     config: Config,
     members: M,
     reader: Reader,
-    proposer: Proposer,
+    raft: Raft,
     /// Names that were complained about.
     unusable: Vec<String>,
-    /// Servers that were warned of.
-    others: Vec<String>,
 }
 
 impl<M: Members> Reconciler<M> {
+    /// Works while this server leads.
     async fn run(mut self) {
+        let mut status = self.raft.status_changed();
+        while status.wait_for(|status| status.leads()).await.is_ok() {
+            tokio::select! {
+                () = self.lead() => {}
+                () = lost(status.clone()) => {}
+            }
+        }
+    }
+
+    async fn lead(&mut self) {
         let mut changes = self.members.members_changed();
-        // After a start the pool may not know yet who is in it.
+        // Whoever led before may have known less of who is in the pool, and after a start so may
+        // this one.
         let reap_from = clock::now() + self.config.interval;
         let mut retry = RETRY_MIN;
         loop {
@@ -164,12 +195,6 @@ impl<M: Members> Reconciler<M> {
         for name in news(&mut self.unusable, plan.unusable) {
             tracing::warn!("member {name:?} gets no node: its name is none that a node can have");
         }
-        for name in news(&mut self.others, plan.others) {
-            tracing::warn!(
-                "{name} is a server, too: servers do not replicate yet, each has a catalog of its \
-                 own, and what is registered at one is not known to the other"
-            );
-        }
         self.propose(&plan.operations).await?;
         let is_removal =
             |it: &Operation| matches!(it, Operation::Deregister(Deregistration::Node(_)));
@@ -207,7 +232,7 @@ impl<M: Members> Reconciler<M> {
             operations: operations.to_vec(),
         };
         let context = RequestContext::default();
-        Ok(match self.proposer.propose(&context, command).await? {
+        Ok(match self.raft.propose(&context, command).await? {
             Outcome::Applied { .. } => None,
             Outcome::Refused(refusal) => Some(refusal),
         })
@@ -221,8 +246,15 @@ fn news(known: &mut Vec<String>, now: Vec<String>) -> Vec<String> {
     new.cloned().collect()
 }
 
+/// Waits until this server leads no more; for ever if nobody can tell it.
+async fn lost(mut status: watch::Receiver<Arc<Status>>) {
+    if status.wait_for(|status| !status.leads()).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Waits for a change; for ever once there can be none.
-async fn changed(changes: &mut watch::Receiver<u64>) {
+async fn changed<T>(changes: &mut watch::Receiver<T>) {
     if changes.changed().await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -21,8 +21,6 @@ pub(super) struct Plan {
     pub(super) operations: Vec<Operation>,
     /// Members that can have no node because of their names.
     pub(super) unusable: Vec<String>,
-    /// Other servers of herald that are alive.
-    pub(super) others: Vec<String>,
 }
 
 /// How a name stands in the pool. Of two members whose names differ only by case, the one that
@@ -59,9 +57,6 @@ pub(super) fn plan(config: &Config, members: &[Member], catalog: &State, reap: b
         let Some(place) = place(config, member) else {
             continue;
         };
-        if is_other_server(config, member, place) {
-            plan.others.push(member.name.clone());
-        }
         let Ok(name) = member.name.parse::<NodeName>() else {
             if !matches!(place, Place::Untouched) {
                 plan.unusable.push(member.name.clone());
@@ -113,11 +108,6 @@ fn place<'a>(config: &Config, member: &'a Member) -> Option<Place<'a>> {
         MemberStatus::Left if !own => Place::Left,
         _ => Place::Untouched,
     })
-}
-
-fn is_other_server(config: &Config, member: &Member, place: Place<'_>) -> bool {
-    let alive = matches!(place, Place::Alive(..));
-    alive && member.name != config.node.name.as_str() && Role::of(&member.tags) == Role::Server
 }
 
 /// The one name for each id of members that are alive: where several tell the same, the one whose

@@ -68,19 +68,19 @@ fn config(interval: Duration) -> Config {
 
 struct Running {
     reader: Reader,
-    proposer: Proposer,
+    raft: Raft,
     tasks: Tasks,
 }
 
-fn running(interval: Duration, pool: &Told) -> Running {
+async fn running(interval: Duration, pool: &Told) -> Running {
     let tasks = Tasks::new();
     let (writer, reader) = catalog::open_server();
-    let proposer = raft::start(&raft::Config::default(), writer, &Metrics::new(), &tasks).unwrap();
+    let proposer = raft::alone(writer, &Metrics::new(), &tasks).await;
     let (members, config) = (pool.clone(), config(interval));
     start(config, members, reader.clone(), proposer.clone(), &tasks);
     Running {
         reader,
-        proposer,
+        raft: proposer,
         tasks,
     }
 }
@@ -120,7 +120,7 @@ fn deregistration(name: &str) -> Operation {
 async fn every_change_of_the_members_is_followed() {
     let member = client("c1");
     let pool = Told::new(&[]);
-    let running = running(NEVER, &pool);
+    let running = running(NEVER, &pool).await;
     pool.tell(std::slice::from_ref(&member));
     let passing = |running: &Running| running.status("c1") == Some(Status::Passing);
     running.eventually(passing).await;
@@ -145,7 +145,7 @@ async fn every_change_of_the_members_is_followed() {
 #[tokio::test]
 async fn what_others_change_is_put_right_without_a_change_of_members() {
     let pool = Told::new(&[client("c1")]);
-    let running = running(Duration::from_millis(20), &pool);
+    let running = running(Duration::from_millis(20), &pool).await;
     running
         .eventually(|running| running.node("c1").is_some())
         .await;
@@ -154,7 +154,7 @@ async fn what_others_change_is_put_right_without_a_change_of_members() {
         operations: vec![deregistration("c1")],
     };
     let context = RequestContext::default();
-    running.proposer.propose(&context, command).await.unwrap();
+    running.raft.propose(&context, command).await.unwrap();
     running
         .eventually(|running| running.node("c1").is_some())
         .await;
@@ -166,7 +166,7 @@ async fn a_large_pool_takes_many_commands() {
     let names = (0..1_000).map(|number| format!("c{number}"));
     let members: Vec<_> = names.map(|name| client(&name)).collect();
     let pool = Told::new(&members);
-    let running = running(NEVER, &pool);
+    let running = running(NEVER, &pool).await;
     running
         .eventually(|running| running.node("c999").is_some())
         .await;
@@ -180,7 +180,7 @@ async fn a_large_pool_takes_many_commands() {
 #[tokio::test]
 async fn nothing_is_proposed_where_nothing_differs() {
     let pool = Told::new(&[client("c1")]);
-    let running = running(NEVER, &pool);
+    let running = running(NEVER, &pool).await;
     running
         .eventually(|running| running.node("c1").is_some())
         .await;
@@ -200,14 +200,13 @@ async fn nothing_is_proposed_where_nothing_differs() {
 #[tokio::test]
 async fn a_refusal_for_one_node_does_not_hold_up_the_others() {
     let pool = Told::new(&[]);
-    let running = running(NEVER, &pool);
+    let running = running(NEVER, &pool).await;
     let reconciler = Reconciler {
         config: config(NEVER),
         members: pool,
         reader: running.reader.clone(),
-        proposer: running.proposer.clone(),
+        raft: running.raft.clone(),
         unusable: Vec::new(),
-        others: Vec::new(),
     };
     let node = |name: &str, check: Option<&str>| {
         let of_service = check.map(|service| crate::types::Check {
@@ -242,13 +241,21 @@ async fn what_could_not_be_written_is_tried_again_ever_later() {
     let raft_tasks = Tasks::new();
     let (writer, reader) = catalog::open_server();
     let metrics = Metrics::new();
-    let proposer = raft::start(&raft::Config::default(), writer, &metrics, &raft_tasks).unwrap();
+    let proposer = raft::alone(writer, &metrics, &raft_tasks).await;
     // Nobody orders commands any more.
     assert!(raft_tasks.stop(Duration::from_secs(10)).await);
     let counted = Counted(pool, Arc::default());
     let looks = Arc::clone(&counted.1);
     let tasks = Tasks::new();
-    start(config(NEVER), counted, reader, proposer, &tasks);
+    let mut reconciler = Reconciler {
+        config: config(NEVER),
+        members: counted,
+        reader,
+        raft: proposer,
+        unusable: Vec::new(),
+    };
+    // As one that has not noticed yet that it does not lead any more.
+    tasks.spawn(async move { reconciler.lead().await });
     // Pauses of 100 ms, 200 ms, 400 ms …: eight looks, the last one after 12.7 s.
     tokio::time::sleep(Duration::from_secs(13)).await;
     assert_eq!(looks.load(std::sync::atomic::Ordering::Relaxed), 8);
@@ -270,19 +277,18 @@ impl Members for Counted {
 
 #[tokio::test]
 async fn unknown_nodes_go_only_once_the_pool_had_time_to_know_them() {
-    let running = running(NEVER, &Told::new(&[client("c1")]));
+    let running = running(NEVER, &Told::new(&[client("c1")])).await;
     running
         .eventually(|running| running.node("c1").is_some())
         .await;
     let (members, config) = (Told::new(&[]), config(Duration::from_millis(20)));
-    let (reader, proposer) = (running.reader.clone(), running.proposer.clone());
+    let (reader, proposer) = (running.reader.clone(), running.raft.clone());
     let mut reconciler = Reconciler {
         config: config.clone(),
         members: members.clone(),
         reader: reader.clone(),
-        proposer: proposer.clone(),
+        raft: proposer.clone(),
         unusable: Vec::new(),
-        others: Vec::new(),
     };
     reconciler.round(false).await.unwrap();
     assert!(running.node("c1").is_some());

@@ -80,6 +80,13 @@ impl Server {
             Err(_) => return Err(Refusal::Silent),
         };
         let first = first_octet(&mut inner, deadline).await?;
+        // Clients have certificates of the same authorities, but no part in what servers decide.
+        if first == octet::RAFT
+            && let Err(error) = tls.check_server(&inner)
+        {
+            tracing::warn!("{peer} may not take part in Raft: {error}");
+            return Err(Refusal::Role);
+        }
         self.serve_octet(first, inner, peer).await
     }
 

@@ -29,6 +29,8 @@ pub(super) enum Refusal {
     Subscribe,
     /// Nobody serves this first octet.
     Octet,
+    /// The certificate is no server's, and only servers may ask for this.
+    Role,
 }
 
 impl Refusal {
@@ -44,6 +46,7 @@ impl Refusal {
             Self::ForeignRaft => "foreign_raft",
             Self::Subscribe => "subscribe",
             Self::Octet => "octet",
+            Self::Role => "role",
         }
     }
 }

@@ -11,6 +11,7 @@
 mod codec;
 mod connection;
 mod counts;
+mod dial;
 mod listener;
 mod pool;
 mod rotation;
@@ -26,7 +27,8 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 
-pub use self::listener::{Config, Handlers, Listener, StartError};
+pub use self::dial::dial;
+pub use self::listener::{Config, ConnectionHandler, Handlers, Listener, Octets, StartError};
 pub use self::pool::{CallError, Pool, PoolConfig};
 pub use self::rotation::{Caller, CallerError, Rotation};
 pub use self::tls::{Tls, TlsConfig, TlsError};

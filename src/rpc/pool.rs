@@ -11,7 +11,6 @@
 //! or its failure.
 
 mod counts;
-mod dial;
 mod session;
 
 use std::collections::HashMap;
@@ -27,9 +26,10 @@ use tokio::time::{Instant, timeout_at};
 
 use self::counts::Counts;
 use self::session::{Session, UnderWay};
-use super::Tls;
 use super::codec::{Budget, Incoming};
-use super::yamux::Stream;
+use super::dial::{self, dial};
+use super::yamux::{Opener, Settings, Stream};
+use super::{Tls, octet};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
@@ -255,7 +255,7 @@ impl Inner {
             return Err(io::Error::new(*kind, text.clone()));
         }
         *slot = Slot::default();
-        let dialled = dial::dial(&self.config, server.address, &self.tasks).await;
+        let dialled = self.dial(server.address).await;
         server.dials.fetch_add(1, Ordering::AcqRel);
         let opener = dialled.inspect_err(|error| {
             self.counts.dial_failed();
@@ -266,6 +266,18 @@ impl Inner {
         drop(slot);
         self.close_when_idle(server, &session);
         Ok(session)
+    }
+
+    /// A new session, within the time for it.
+    async fn dial(&self, server: SocketAddr) -> io::Result<Opener> {
+        let dialled = dial(server, octet::SESSION, self.config.tls.as_ref());
+        let dialled = tokio::time::timeout(self.config.dial_timeout, dialled).await;
+        let connection = dialled.unwrap_or_else(|_| Err(dial::late(server)))?;
+        let settings = Settings {
+            streams_max: 0,
+            ..Settings::default()
+        };
+        Ok(Opener::start(connection, settings, &self.tasks))
     }
 
     /// Drops a session that has not been used for long; it ends with its streams.

@@ -12,11 +12,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
@@ -120,6 +120,8 @@ pub struct Tls {
     acceptor: Option<TlsAcceptor>,
     connector: TlsConnector,
     server_name: ServerName<'static>,
+    /// Whether those who connect as servers must have a server's certificate.
+    checks_servers: bool,
 }
 
 impl fmt::Debug for Tls {
@@ -153,6 +155,7 @@ impl Tls {
             acceptor: acceptor.map(TlsAcceptor::from),
             connector: TlsConnector::from(connector(config, authorities, provider)?),
             server_name: name,
+            checks_servers: config.verify_incoming && config.verify_server_hostname,
         })
     }
 
@@ -170,6 +173,23 @@ impl Tls {
             return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
         };
         acceptor.accept(connection).await.map_err(|e| told(&e))
+    }
+
+    /// Checks that who connected is a server, where names are checked (`verify_incoming` and
+    /// `verify_server_hostname`): else any client's certificate would open what is for servers.
+    ///
+    /// # Errors
+    /// It showed no certificate, or one that does not name servers.
+    pub(super) fn check_server<C>(&self, stream: &server::TlsStream<C>) -> io::Result<()> {
+        if !self.checks_servers {
+            return Ok(());
+        }
+        let shown = stream.get_ref().1.peer_certificates();
+        let Some(certificate) = shown.and_then(<[_]>::first) else {
+            return Err(io::Error::other("it shows no certificate"));
+        };
+        let parsed = ParsedCertificate::try_from(certificate).map_err(io::Error::other)?;
+        verify_server_name(&parsed, &self.server_name).map_err(io::Error::other)
     }
 
     /// Opens TLS on a connection to a server.

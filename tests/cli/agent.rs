@@ -526,20 +526,27 @@ async fn the_process_id_is_kept_in_a_file_while_the_agent_runs() {
 }
 
 #[tokio::test]
-async fn outside_development_mode_it_says_that_state_is_not_kept() {
+async fn a_number_of_servers_that_helps_against_no_failure_is_warned_of() {
     let directory = Directory::new();
     let data = directory.0.to_str().unwrap();
-    let arguments = ["-server", "-bind=127.0.0.1", "-data-dir", data, "-log-json"];
+    let arguments = [
+        "--server=true",
+        "--bootstrap-expect=2",
+        "-bind=127.0.0.1",
+        "-data-dir",
+        data,
+        "-log-json",
+    ];
     let agent = Running::start(program(), &arguments).await;
     let said = agent
         .banner
         .iter()
-        .any(|line| line.starts_with("==> State is not kept yet"));
+        .any(|line| line.starts_with("==> bootstrap_expect is 2"));
     assert!(said, "{:?}", agent.banner);
     let logged = agent
         .banner
         .iter()
-        .find(|line| line.starts_with('{'))
+        .find(|line| line.starts_with('{') && line.contains("bootstrap_expect is 2"))
         .unwrap();
     let logged: serde_json::Value = serde_json::from_str(logged).unwrap();
     assert_eq!(

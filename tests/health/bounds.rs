@@ -25,10 +25,10 @@ struct Node {
 }
 
 impl Node {
-    fn start(limits: Limits) -> Self {
+    async fn start(limits: Limits) -> Self {
         let (metrics, tasks) = (Metrics::new(), Tasks::new());
         let (writer, reader) = catalog::open_server();
-        let proposer = raft::start(&raft::Config::default(), writer, &metrics, &tasks).unwrap();
+        let proposer = raft::alone(writer, &metrics, &tasks).await;
         let bounds = directory::Config {
             datacenter: "dc1".parse().unwrap(),
             address: SocketAddr::from(([127, 0, 0, 1], 8300)),
@@ -42,6 +42,7 @@ impl Node {
             server: true,
             limits,
             sync: local::SyncConfig::default(),
+            data_dir: None,
         };
         let directory = Directory::new(bounds, reader, proposer);
         Self {
@@ -91,7 +92,8 @@ async fn no_more_runs_are_in_flight_than_allowed() {
     let node = Node::start(Limits {
         runs_max: 3,
         ..Limits::default()
-    });
+    })
+    .await;
     let (open, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (own_open, own_seen) = (Arc::clone(&open), Arc::clone(&seen));
     // Hangs until the check goes.
@@ -131,7 +133,8 @@ async fn programs_that_hang_hold_up_no_other_checks() {
         programs_max: 1,
         runs_max: 2,
         ..Limits::default()
-    });
+    })
+    .await;
     for id in ["hangs", "waits"] {
         let args = ["/bin/sh", "-c", "sleep 1000"].map(str::to_owned);
         node.check(id, |settings| settings.args = args.into()).await;
@@ -148,7 +151,7 @@ async fn programs_that_hang_hold_up_no_other_checks() {
 
 #[tokio::test]
 async fn runs_are_counted_by_type_and_result() {
-    let node = Node::start(Limits::default());
+    let node = Node::start(Limits::default()).await;
     let peer = Peer::start(None, |_| async {}).await;
     let (good, bad) = (peer.address.to_string(), nobody().to_string());
     node.check("good", |settings| settings.tcp = good).await;

@@ -5,6 +5,7 @@
 //! nothing was checked.
 
 mod agents;
+mod client;
 mod consul;
 mod pool;
 mod process;

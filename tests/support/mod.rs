@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod agent;
+pub(crate) mod cluster;
 pub(crate) mod directory;
 pub(crate) mod front;
 pub(crate) mod http;

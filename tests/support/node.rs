@@ -102,7 +102,7 @@ fn members(node: &herald::types::Node) -> Arc<[Member]> {
 }
 
 /// Keeps the catalog in line with the members, as a server does.
-fn reconcile(node: &herald::types::Node, reader: &Reader, proposer: raft::Proposer, tasks: &Tasks) {
+fn reconcile(node: &herald::types::Node, reader: &Reader, proposer: raft::Raft, tasks: &Tasks) {
     let config = reconcile::Config {
         node: node.clone(),
         datacenter: "dc1".parse().unwrap(),
@@ -116,7 +116,7 @@ impl Node {
     pub(crate) async fn start() -> Self {
         let (metrics, tasks) = (Metrics::new(), Tasks::new());
         let (writer, reader) = catalog::open_server();
-        let proposer = raft::start(&raft::Config::default(), writer, &metrics, &tasks).unwrap();
+        let proposer = raft::alone(writer, &metrics, &tasks).await;
         let bounds = directory::Config {
             datacenter: "dc1".parse().unwrap(),
             address: SocketAddr::from(([127, 0, 0, 1], 8300)),
@@ -137,6 +137,7 @@ impl Node {
                 acknowledge_wait: Duration::from_secs(20),
                 ..local::SyncConfig::default()
             },
+            data_dir: None,
         };
         let local = local::start(config, directory.clone(), &metrics, &tasks).unwrap();
         let (tell, heard) = broadcast::channel(EVENTS_WAITING_MAX);

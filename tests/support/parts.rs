@@ -116,7 +116,7 @@ impl Parts {
     ) -> Self {
         let (metrics, tasks) = (Metrics::new(), Tasks::new());
         let (writer, reader) = catalog::open_server();
-        let proposer = raft::start(&raft::Config::default(), writer, &metrics, &tasks).unwrap();
+        let proposer = raft::alone(writer, &metrics, &tasks).await;
         let bounds = directory::Config {
             datacenter: "dc1".parse().unwrap(),
             address: SocketAddr::from(([127, 0, 0, 1], 8300)),
@@ -134,7 +134,7 @@ impl Parts {
             development,
         };
         let monitor = Monitor::default();
-        let local = local_elsewhere(&bounds, &metrics, &tasks);
+        let local = local_elsewhere(&bounds, &metrics, &tasks).await;
         let directory = Directory::new(bounds, reader, proposer);
         directory.write_locations(Duration::from_millis(10), &metrics, &tasks);
         let dependencies = http::Dependencies {
@@ -169,9 +169,13 @@ impl Drop for Parts {
 }
 
 /// Services of the node that sync to a catalog of their own: the API's stays empty.
-fn local_elsewhere(bounds: &directory::Config, metrics: &Metrics, tasks: &Tasks) -> local::Local {
+async fn local_elsewhere(
+    bounds: &directory::Config,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> local::Local {
     let (writer, reader) = catalog::open_server();
-    let proposer = raft::start(&raft::Config::default(), writer, metrics, tasks).unwrap();
+    let proposer = raft::alone(writer, metrics, tasks).await;
     let loopback = [127, 0, 0, 1].into();
     let name = "n1".parse().unwrap();
     let config = local::Config {
@@ -179,6 +183,7 @@ fn local_elsewhere(bounds: &directory::Config, metrics: &Metrics, tasks: &Tasks)
         server: true,
         limits: local::Limits::default(),
         sync: local::SyncConfig::default(),
+        data_dir: None,
     };
     let directory = Directory::new(bounds.clone(), reader, proposer);
     local::start(config, directory, metrics, tasks).unwrap()

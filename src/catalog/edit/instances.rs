@@ -28,7 +28,9 @@ impl Edit<'_> {
             return Ok(());
         }
         let name = entry.node.name.clone();
-        self.share_parts(&mut service);
+        if let Some(entry) = self.state.services.get(&service.name) {
+            entry.share_parts(&mut service);
+        }
         let kept = old.as_deref();
         let new = Arc::new(Instance {
             node: name,
@@ -114,15 +116,8 @@ impl Edit<'_> {
         entry.instances.insert(ByOwner(Arc::clone(new)));
         entry.touch(index, touch);
         if touch.instances {
-            for tag in distinct(&new.service.tags) {
-                if entry.tags.add(Arc::clone(tag)) {
-                    self.state.tags.add(tag.to_ascii_lowercase().into());
-                }
-            }
-            if let Some(ip) = new.service.address.ip() {
-                let owner = Addressed::new(ip, entry.name.clone());
-                self.state.service_addresses.add(owner);
-            }
+            let listed = (&mut self.state.tags, &mut self.state.service_addresses);
+            enlist(entry, listed, &new.service);
         }
         self.announce(name, touch);
         self.mark(new);
@@ -172,28 +167,11 @@ impl Edit<'_> {
         self.mark(old);
         Ok(())
     }
-
-    /// Takes names and tags from what is stored already where they are equal, so that they are in
-    /// memory once.
-    fn share_parts(&self, service: &mut Service) {
-        let Some(entry) = self.state.services.get(&service.name) else {
-            return;
-        };
-        if entry.name.same_spelling(&service.name) {
-            service.name = entry.name.clone();
-        }
-        let neighbour = entry.instances.get_max();
-        if let Some(ByOwner(neighbour)) = neighbour.filter(|n| n.0.service.tags == service.tags) {
-            service.tags = Arc::clone(&neighbour.service.tags);
-        } else {
-            let held = |tag: &Arc<str>| Arc::clone(entry.tags.held(tag).unwrap_or(tag));
-            service.tags = service.tags.iter().map(held).collect();
-        }
-    }
 }
 
 impl ServiceEntry {
-    fn new(name: ServiceName, slot: Arc<Slot<ServiceView>>, index: Index) -> Self {
+    /// A service without instances.
+    pub(super) fn new(name: ServiceName, slot: Arc<Slot<ServiceView>>, index: Index) -> Self {
         Self {
             name,
             instances_index: index,
@@ -203,6 +181,39 @@ impl ServiceEntry {
             tags: Counted::default(),
             slot,
         }
+    }
+
+    /// Takes names and tags from what is stored already where they are equal, so that they are in
+    /// memory once.
+    pub(super) fn share_parts(&self, service: &mut Service) {
+        if self.name.same_spelling(&service.name) {
+            service.name = self.name.clone();
+        }
+        let neighbour = self.instances.get_max();
+        if let Some(ByOwner(neighbour)) = neighbour.filter(|n| n.0.service.tags == service.tags) {
+            service.tags = Arc::clone(&neighbour.service.tags);
+        } else {
+            let held = |tag: &Arc<str>| Arc::clone(self.tags.held(tag).unwrap_or(tag));
+            service.tags = service.tags.iter().map(held).collect();
+        }
+    }
+}
+
+/// The tags of the whole catalog, and its services by address.
+type Listed<'a> = (
+    &'a mut Counted<Arc<str>>,
+    &'a mut Counted<Addressed<ServiceName>>,
+);
+
+/// Lists the tags and the address of an instance that its service has taken in.
+pub(super) fn enlist(entry: &mut ServiceEntry, (tags, addresses): Listed<'_>, service: &Service) {
+    for tag in distinct(&service.tags) {
+        if entry.tags.add(Arc::clone(tag)) {
+            tags.add(tag.to_ascii_lowercase().into());
+        }
+    }
+    if let Some(ip) = service.address.ip() {
+        addresses.add(Addressed::new(ip, entry.name.clone()));
     }
 }
 

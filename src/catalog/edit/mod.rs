@@ -11,6 +11,8 @@ use crate::types::{Index, NodeName, ServiceId, ServiceName};
 use super::state::{Instance, NodeEntry, ServiceEntry, State};
 use super::watch::WatchKey;
 
+pub(super) mod build;
+
 mod checks;
 mod instances;
 mod nodes;

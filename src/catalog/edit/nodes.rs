@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::OrdSet;
 
 use crate::catalog::keyed::{Addressed, ById};
-use crate::catalog::state::{Instance, LocationEntry, NodeEntry};
+use crate::catalog::state::{Instance, LocationEntry, NodeEntry, State};
 use crate::catalog::view::{NodeView, Standing};
 use crate::catalog::watch::WatchKey;
 use crate::types::{Coordinate, Node, NodeName};
@@ -168,16 +168,7 @@ impl Edit<'_> {
 
     fn insert_node(&mut self, entry: NodeEntry) {
         let node = Arc::clone(&entry.node);
-        if let Some(id) = node.id {
-            self.state.ids.insert(id, node.name.clone());
-        }
-        if let Some(ip) = node.address.ip() {
-            let owner = Addressed::new(ip, node.name.clone());
-            self.state.node_addresses.insert(owner);
-        }
-        if let Some(reversed) = reversed_if_dotted(&node.name) {
-            self.state.dotted_nodes.insert(reversed);
-        }
+        self.state.list_node(&node);
         // An equal key in another spelling would stay.
         self.state.nodes.remove(&node.name);
         self.state.nodes.insert(node.name.clone(), Arc::new(entry));
@@ -202,6 +193,22 @@ impl Edit<'_> {
         self.state.tables.node_extinction = self.index;
         self.touch_node(name);
         self.changes.keys.insert(WatchKey::NodeChecks(name.clone()));
+    }
+}
+
+impl State {
+    /// Adds what leads to a node: its id, address and name's end.
+    pub(super) fn list_node(&mut self, node: &Node) {
+        if let Some(id) = node.id {
+            self.ids.insert(id, node.name.clone());
+        }
+        if let Some(ip) = node.address.ip() {
+            let owner = Addressed::new(ip, node.name.clone());
+            self.node_addresses.insert(owner);
+        }
+        if let Some(reversed) = reversed_if_dotted(&node.name) {
+            self.dotted_nodes.insert(reversed);
+        }
     }
 }
 

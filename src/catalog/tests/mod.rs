@@ -1,9 +1,12 @@
 //! Tests of the catalog through its public face: a writer, a reader and their views.
 
 mod dns;
+mod golden;
 mod indexes;
 mod model;
 mod semantics;
+mod snapshots;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

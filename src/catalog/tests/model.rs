@@ -217,7 +217,7 @@ impl ModelNode {
     }
 }
 
-fn keys() -> Vec<WatchKey> {
+pub(super) fn keys() -> Vec<WatchKey> {
     let mut keys = vec![WatchKey::Nodes, WatchKey::Services, WatchKey::Checks];
     keys.push(WatchKey::Locations);
     for node in NODES.map(name::<NodeName>) {
@@ -319,7 +319,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
     prop_oneof![8 => register, 2 => deregister, 1 => locate]
 }
 
-fn any_log() -> impl Strategy<Value = Vec<Vec<Operation>>> {
+pub(super) fn any_log() -> impl Strategy<Value = Vec<Vec<Operation>>> {
     let one = vec(any_operation(), 1..2);
     let several = vec(any_operation(), 2..4);
     vec(prop_oneof![3 => one, 1 => several], 1..40)
@@ -411,7 +411,7 @@ fn check_index(catalog: &Catalog, model: &Model) {
     }
 }
 
-fn check_views(catalog: &Catalog) {
+pub(super) fn check_views(catalog: &Catalog) {
     let (state, dns) = (catalog.reader.state(), catalog.reader.dns());
     assert_eq!(dns.nodes.len(), state.nodes().count());
     assert_eq!(dns.services.len(), state.services().count());

@@ -25,7 +25,7 @@ pub(in crate::cli) struct Options {
     /// Start a cluster with this server as its first.
     #[arg(long, num_args = 0..=1)]
     bootstrap: Option<bool>,
-    /// Servers to wait for before a cluster starts; only 1 so far.
+    /// Servers to wait for before a cluster starts; the same on all of them.
     #[arg(long, value_name = "count")]
     bootstrap_expect: Option<i64>,
     /// Addresses for HTTP and DNS, with blanks between them, or templates. Also

@@ -33,10 +33,10 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    pub(super) fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let (writer, reader) = open_server();
         let (metrics, tasks) = (Metrics::new(), Tasks::new());
-        let proposer = raft::start(&raft::Config::default(), writer, &metrics, &tasks).unwrap();
+        let proposer = raft::alone_at(SERVER.parse().unwrap(), writer, &metrics, &tasks).await;
         let config = Config {
             datacenter: "dc1".parse().unwrap(),
             address: SERVER.parse().unwrap(),

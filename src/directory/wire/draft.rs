@@ -83,7 +83,7 @@ fn check(check: HealthCheck<'_>) -> CheckDraft {
     }
 }
 
-fn definition(definition: HealthCheckDefinition<'_>) -> CheckDefinition {
+pub(super) fn definition(definition: HealthCheckDefinition<'_>) -> CheckDefinition {
     let header = definition.header.into_iter().flat_map(|all| all.0);
     let header = header.map(|(name, values)| {
         let values = values.into_iter().map(Into::into);
@@ -116,7 +116,7 @@ fn owned(list: Option<Vec<Text<'_>>>) -> Vec<String> {
     list.map(Text::into_owned).collect()
 }
 
-fn pairs(map: Option<Map<'_, Text<'_>>>) -> Vec<(String, String)> {
+pub(super) fn pairs(map: Option<Map<'_, Text<'_>>>) -> Vec<(String, String)> {
     let pairs = map.into_iter().flat_map(|map| map.0);
     pairs
         .map(|(key, value)| (key.into_owned(), value.into_owned()))

@@ -10,14 +10,17 @@
 mod coordinate;
 mod draft;
 mod internal;
+mod model;
 mod node;
 mod query;
 #[cfg(test)]
 mod reply;
 mod request;
+mod rows;
 mod service;
 mod status;
 mod value;
+mod write;
 
 pub(super) use self::coordinate::*;
 pub(super) use self::internal::*;
@@ -26,6 +29,7 @@ pub(super) use self::query::*;
 #[cfg(test)]
 pub(super) use self::reply::*;
 pub(super) use self::request::*;
+pub(super) use self::rows::{Rows, read_answer};
 pub(super) use self::service::*;
 pub(super) use self::status::*;
 pub(super) use self::value::{Decode, DecodeError, Encode, Fields, Map, Raw, Text};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Map, NodeService, Text, record};
 use crate::catalog::{CheckEntry, Instance, NodeEntry};
-use crate::types::{CheckDefinition, Datacenter, Meta, Node as Model, NodeId};
+use crate::types::{Check, CheckDefinition, Datacenter, Meta, Node as Model, NodeId, Service};
 
 record! {
     /// A node.
@@ -119,27 +119,31 @@ impl<'a> HealthCheck<'a> {
         entry: &'a CheckEntry,
         instance: Option<&'a Instance>,
     ) -> Self {
-        let check = &entry.check;
         let service = instance.map(|instance| &*instance.service);
+        Self {
+            create_index: entry.create_index.0,
+            modify_index: entry.modify_index.0,
+            ..Self::plain(&entry.check, node.node.name.as_str(), service)
+        }
+    }
+
+    /// The check itself, without its indexes; `service` is the one that it belongs to.
+    pub(super) fn plain(check: &'a Check, node: &'a str, service: Option<&'a Service>) -> Self {
         let definition = check.definition.as_deref();
+        let service_id = check.service_id.as_ref().map_or("", |id| id.as_str());
         Self {
             id: check.id.as_str().into(),
-            create_index: entry.create_index.0,
             definition: definition.map(Into::into).unwrap_or_default(),
-            modify_index: entry.modify_index.0,
             name: (&*check.name).into(),
-            node: node.node.name.as_str().into(),
+            node: node.into(),
             notes: (&*check.notes).into(),
             output: (&*check.output).into(),
-            service_id: check
-                .service_id
-                .as_ref()
-                .map_or("", |id| id.as_str())
-                .into(),
+            service_id: service_id.into(),
             service_name: service.map_or("", |service| service.name.as_str()).into(),
             service_tags: service.and_then(|service| filled(texts(&service.tags))),
             status: check.status.as_str().into(),
             check_type: check.check_type.as_str().into(),
+            ..Self::default()
         }
     }
 }

@@ -119,14 +119,20 @@ impl<'a> NodeService<'a> {
     /// metadata nil where there are none, and write an empty map for no further addresses. Tags that
     /// others may change they take over from here, as a list that is never nil.
     pub(in crate::directory) fn new(instance: &'a Instance) -> Self {
-        let service = &*instance.service;
+        Self {
+            create_index: instance.create_index.0,
+            modify_index: instance.modify_index.0,
+            ..Self::plain(&instance.service)
+        }
+    }
+
+    /// The service itself, without its indexes.
+    pub(super) fn plain(service: &'a Service) -> Self {
         Self {
             address: service.address.to_string().into(),
-            create_index: instance.create_index.0,
             enable_tag_override: service.enable_tag_override,
             id: service.id.as_str().into(),
             meta: meta_of(&service.meta),
-            modify_index: instance.modify_index.0,
             port: service.port.into(),
             service: service.name.as_str().into(),
             tagged_addresses: Some(addresses(service)),

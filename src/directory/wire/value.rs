@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::catalog::fragment::FragmentError;
 use crate::msgpack::{ReadError, Reader, Writer};
 
 /// Entries of a list or map at most: some records are a hundred times as large in memory as their
@@ -38,6 +39,9 @@ pub(in crate::directory) enum Mistake {
         /// How many it has.
         count: usize,
     },
+    /// There are too many rows.
+    #[error(transparent)]
+    Rows(#[from] FragmentError),
 }
 
 impl<E: Into<Mistake>> From<E> for DecodeError {

@@ -48,6 +48,16 @@ impl FromFiles {
         self.checks.remove(id);
     }
 
+    /// Whether the files in force define this service.
+    pub(super) fn defines_service(&self, id: &ServiceId) -> bool {
+        self.services.contains_key(id)
+    }
+
+    /// Whether the files in force define this check.
+    pub(super) fn defines_check(&self, id: &CheckId) -> bool {
+        self.own_checks.contains(id) || self.checks.contains(id)
+    }
+
     /// The type that is shown: none for checks that stand by themselves in files, as the reference
     /// has it.
     pub(super) fn type_of(&self, id: &CheckId, definition: &CheckDefinition) -> CheckType {
@@ -97,6 +107,7 @@ impl Core {
             self.limit_outputs(now);
         }
         self.carry_out(now, plan);
+        self.end_restore(now);
         Ok(())
     }
 
@@ -108,7 +119,7 @@ impl Core {
     fn plan(&self, definitions: &FileDefinitions) -> Result<Plan, FilesError> {
         let mut plan = Plan::default();
         for Placed { place, definition } in &definitions.services {
-            let (service, checks) = refuse(place, self.plan_service(definition))?;
+            let (service, checks) = refuse(place, self.place_service(definition))?;
             let id = service.id.clone();
             // Taken out first, so that the spelling of the last one stays.
             if plan.services.remove(&id).is_some() {
@@ -117,7 +128,7 @@ impl Core {
             plan.services.insert(id, (Arc::new(service), checks));
         }
         for Placed { place, definition } in &definitions.checks {
-            let (id, check) = refuse(place, self.plan_check(definition, &plan))?;
+            let (id, check) = refuse(place, self.place_check(definition, &plan))?;
             if plan.checks.remove(&id).is_some() {
                 tracing::warn!(check = %id, "{place}: this check is defined more than once, the last definition counts");
             }
@@ -127,7 +138,7 @@ impl Core {
         Ok(plan)
     }
 
-    fn plan_service(
+    fn place_service(
         &self,
         definition: &ServiceDefinition,
     ) -> Result<(Service, Checks), RegisterError> {
@@ -140,7 +151,7 @@ impl Core {
         Ok((service, checks))
     }
 
-    fn plan_check(
+    fn place_check(
         &self,
         definition: &CheckDefinition,
         plan: &Plan,
@@ -189,7 +200,7 @@ impl Core {
         let defined: BTreeSet<&CheckId> = plan.check_ids().collect();
         let kept = self.state.checks().filter(|local| {
             let id = &local.check.id;
-            let from_files = self.files.own_checks.contains(id) || self.files.checks.contains(id);
+            let from_files = self.files.defines_check(id);
             let goes = local.check.service_id.as_ref().is_some_and(|service| {
                 !plan.services.contains_key(service) && !self.is_over_http(service)
             });
@@ -224,6 +235,11 @@ impl Core {
             checks: plan.checks.keys().cloned().collect(),
         };
         let before = std::mem::replace(&mut self.files, files);
+        // Perhaps they were registered over HTTP until now.
+        plan.services.keys().for_each(|id| self.keeping.service(id));
+        for id in &defined {
+            self.keeping.check(id);
+        }
         for id in before.services.keys() {
             if !plan.services.contains_key(id) {
                 // Unknown means that it was deregistered over HTTP in the meantime.

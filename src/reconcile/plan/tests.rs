@@ -296,20 +296,6 @@ fn a_failed_member_whose_address_changes_is_moved_when_it_is_back() {
 }
 
 #[test]
-fn other_servers_of_herald_that_are_alive_are_told() {
-    let leader = Leader::new();
-    let members = [
-        server("s1", 1),
-        client("c1", 2),
-        server("s2", 3),
-        now(server("s3", 4), MemberStatus::Failed),
-        consul_server("s4", 5),
-        with(server("s5", 6), "dc", "dc2"),
-    ];
-    assert_eq!(leader.plan(&members, true).others, ["s2"]);
-}
-
-#[test]
 fn a_member_that_fails_turns_critical_and_recovers() {
     let mut leader = Leader::new();
     let members = [server("s1", 1), client("c1", 2)];

@@ -7,7 +7,7 @@ use crate::directory::methods::fixture::{Fixture, read, recorded, recorded_snaps
 
 #[tokio::test]
 async fn what_a_server_without_access_control_lacks_is_answered_as_recorded() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let mut compared = 0;
     for file in [
         "agent_acl.json",
@@ -94,7 +94,7 @@ proptest! {
 
 #[tokio::test]
 async fn snapshots_are_refused_as_recorded() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let mut compared = 0;
     for (request, response) in recorded_snapshots("check_misc.json") {
         let recorded: SnapshotReply<'_> = read(&response);
@@ -109,7 +109,7 @@ async fn snapshots_are_refused_as_recorded() {
 
 #[tokio::test]
 async fn there_are_no_snapshots_to_save_or_restore() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let refusal = |datacenter: &'static str, operation| {
         let request = written(&SnapshotRequest {
             datacenter: datacenter.into(),
@@ -130,7 +130,7 @@ async fn there_are_no_snapshots_to_save_or_restore() {
 
 #[tokio::test]
 async fn a_request_for_a_snapshot_that_cannot_be_read_is_answered() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     for request in [
         &[][..],
         &[0x01],

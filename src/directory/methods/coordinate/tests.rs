@@ -44,7 +44,7 @@ const FILES: [&str; 2] = ["agent_coordinate.json", "check_coordinate.json"];
 
 #[tokio::test]
 async fn updates_are_answered_as_recorded() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let mut compared = 0;
     for call in FILES.into_iter().flat_map(recorded) {
         if call.method != "Coordinate.Update" {
@@ -66,7 +66,7 @@ async fn reads_are_answered_as_recorded() {
         if !matches!(&*call.method, "Coordinate.Node" | "Coordinate.ListNodes") {
             continue;
         }
-        let fixture = Fixture::new();
+        let fixture = Fixture::new().await;
         let expected: LocationsReply<'_> = read(&call.response);
         for location in expected.locations.iter().flatten() {
             register(&fixture, &location.node).await;
@@ -86,7 +86,7 @@ async fn reads_are_answered_as_recorded() {
 
 #[tokio::test]
 async fn servers_of_datacenters_are_listed_as_recorded() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let mut compared = 0;
     for call in FILES.into_iter().flat_map(recorded) {
         if call.method == "Coordinate.ListDatacenters" {
@@ -117,7 +117,7 @@ async fn recorded_requests_are_read_in_full() {
 
 #[tokio::test]
 async fn an_update_shows_within_a_period() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let directory = &fixture.methods.directory;
     directory.write_locations(
         std::time::Duration::from_millis(10),
@@ -162,7 +162,7 @@ async fn refusal(fixture: &Fixture, request: &impl Encode) -> Fault {
 
 #[tokio::test]
 async fn what_is_no_update_is_refused() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let start = Coordinate::START;
     let not_a_number = Coordinate {
         error: f64::NAN,
@@ -192,7 +192,7 @@ async fn what_is_no_update_is_refused() {
 
 #[tokio::test]
 async fn a_filter_is_refused() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let request = written(&DatacenterRequest {
         datacenter: "dc1".into(),
         options: QueryOptions {
@@ -209,7 +209,7 @@ async fn a_filter_is_refused() {
 
 #[tokio::test]
 async fn a_blocking_read_wakes_for_its_node_only() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     for node in ["a", "b"] {
         register(&fixture, node).await;
         locate(&fixture, node, &(&Coordinate::START).into()).await;
@@ -255,7 +255,7 @@ proptest! {
     fn any_octets_are_answered(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let fixture = Fixture::new();
+            let fixture = Fixture::new().await;
             for method in ["Update", "ListNodes", "Node", "ListDatacenters"] {
                 let method = format!("Coordinate.{method}");
                 drop(fixture.call(&method, &body).await);

@@ -100,7 +100,7 @@ async fn a_node_is_shown_as_recorded() {
         ("b06925", "066b383c-0000-4000-8000-ccfaaa2eaa71", 233),
     ];
     for (suffix, id, index) in nodes {
-        let fixture = Fixture::new();
+        let fixture = Fixture::new().await;
         // Other writes come first, so that the indexes are the recorded ones.
         while fixture.methods.directory.reader().applied().0 < index - 1 {
             register(&fixture, bare("other")).await;
@@ -194,7 +194,7 @@ fn instances_of(reply: &[u8]) -> Vec<(String, String, usize)> {
 
 #[tokio::test]
 async fn dumps_show_every_node_and_every_instance() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     register(&fixture, full("b")).await;
     register(&fixture, bare("a")).await;
     let reply = fixture
@@ -216,7 +216,7 @@ async fn dumps_show_every_node_and_every_instance() {
 
 #[tokio::test]
 async fn dumps_without_rows_are_nil() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     for (method, request) in [
         ("Internal.NodeDump", written(&nodes_request(0, ""))),
         ("Internal.ServiceDump", written(&services_request(0, ""))),
@@ -239,7 +239,7 @@ async fn dumps_without_rows_are_nil() {
 
 #[tokio::test]
 async fn a_dump_of_another_kind_of_services_is_empty() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     register(&fixture, full("a")).await;
     for (kind, use_kind, count) in [
         ("", false, 1),
@@ -260,7 +260,7 @@ async fn a_dump_of_another_kind_of_services_is_empty() {
 
 #[tokio::test]
 async fn filters_leave_rows_out() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     for node in ["a", "b"] {
         register(&fixture, full(node)).await;
     }
@@ -287,7 +287,7 @@ async fn waits<F: Future>(mut future: Pin<&mut F>) -> bool {
 
 #[tokio::test]
 async fn dumps_wake_for_nodes_services_and_checks() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let mut changes = vec![bare("a"), bare("b"), full("b")];
     let mut failed = full("b");
     failed.checks[0].status = Status::Critical;
@@ -309,7 +309,7 @@ async fn dumps_wake_for_nodes_services_and_checks() {
 
 #[tokio::test]
 async fn a_blocking_read_of_a_node_wakes_for_its_checks_and_not_for_other_nodes() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     for node in ["a", "b"] {
         register(&fixture, full(node)).await;
     }
@@ -330,7 +330,7 @@ async fn a_blocking_read_of_a_node_wakes_for_its_checks_and_not_for_other_nodes(
 
 #[tokio::test]
 async fn reads_and_events_need_this_datacenter() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     for datacenter in ["", "dc2", "a.b"] {
         let request = written(&EventFireRequest {
             datacenter: datacenter.into(),
@@ -347,7 +347,7 @@ async fn reads_and_events_need_this_datacenter() {
 
 #[tokio::test]
 async fn an_event_is_told_as_it_came_and_answered_as_recorded() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let mut told = fixture.methods.membership.lan.events();
     let calls = calls("Internal.EventFire");
     assert_eq!(calls.len(), 3);
@@ -364,7 +364,7 @@ async fn an_event_is_told_as_it_came_and_answered_as_recorded() {
 
 #[tokio::test]
 async fn an_event_that_cannot_be_sent_is_refused() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let refusal = async |name: &str, payload: &[u8]| {
         let request = EventFireRequest {
             datacenter: "dc1".into(),
@@ -433,5 +433,5 @@ proptest! {
 fn on_fixture(test: impl AsyncFnOnce(Fixture)) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().unwrap();
-    runtime.block_on(async { test(Fixture::new()).await });
+    runtime.block_on(async { test(Fixture::new().await).await });
 }

@@ -53,7 +53,7 @@ fn assert_kept(mut kept: NodeService<'_>, sent: &NodeService<'_>) {
 /// all again that is not the same, once a minute or so.
 #[tokio::test]
 async fn what_an_agent_has_registered_comes_back_as_it_was_sent() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let (mut nodes, mut services_kept, mut checks_kept) = (0, 0, 0);
     for call in recorded("agent_catalog.json") {
         if call.method != "Catalog.Register" || call.guarded {
@@ -96,7 +96,7 @@ async fn what_an_agent_has_registered_comes_back_as_it_was_sent() {
 
 #[tokio::test]
 async fn a_service_with_nothing_is_nil_on_its_node_and_empty_in_rows_of_services() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let service = NodeService {
         service: "web".into(),
         ..NodeService::default()
@@ -134,7 +134,7 @@ async fn a_service_with_nothing_is_nil_on_its_node_and_empty_in_rows_of_services
 }
 
 async fn assert_refused(wrong: &[(RegisterRequest<'_>, &str)]) {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     for (wrong, expected) in wrong {
         let text = error(&fixture, wrong).await;
         assert!(text.starts_with(expected), "{text}");
@@ -248,13 +248,13 @@ async fn a_state_of_a_check_that_does_not_exist_is_refused() {
         check: Some(check),
         ..request()
     };
-    let text = error(&Fixture::new(), &wrong).await;
+    let text = error(&Fixture::new().await, &wrong).await;
     assert!(text.contains("unwell"), "{text}");
 }
 
 #[tokio::test]
 async fn a_check_and_a_list_of_checks_are_both_registered_with_their_types() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let check = |name: &'static str, kind: &'static str| HealthCheck {
         name: name.into(),
         check_type: kind.into(),
@@ -283,7 +283,7 @@ async fn a_check_and_a_list_of_checks_are_both_registered_with_their_types() {
 
 #[tokio::test]
 async fn a_service_of_a_mesh_is_registered_as_a_usual_one() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let service = NodeService {
         kind: "connect-proxy".into(),
         service: "web-proxy".into(),
@@ -306,7 +306,7 @@ async fn a_service_of_a_mesh_is_registered_as_a_usual_one() {
 /// none is an empty list, and to be told nil would make it register again and again.
 #[tokio::test]
 async fn tags_that_others_may_change_are_never_nil() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     for (id, enable_tag_override, tags) in [("a", true, Some(Vec::new())), ("b", false, None)] {
         let mut registration = request();
         registration.service = Some(NodeService {

@@ -5,7 +5,7 @@ use crate::directory::methods::fixture::{Fixture, read, recorded};
 
 #[tokio::test]
 async fn leader_peers_and_pings_are_answered_as_recorded() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let mut compared = 0;
     for file in ["agent_status.json", "check_status.json"] {
         for call in recorded(file) {
@@ -21,7 +21,7 @@ async fn leader_peers_and_pings_are_answered_as_recorded() {
 
 #[tokio::test]
 async fn raft_stats_tell_the_last_index() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let answer = fixture.call("Status.RaftStats", &[0x80]).await.unwrap();
     let stats: RaftStats<'_> = read(&answer);
     let applied = fixture.methods.directory.reader().applied().0;

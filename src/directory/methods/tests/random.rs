@@ -45,7 +45,7 @@ fn call(method: &str, body: &[u8]) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let fixture = Fixture::new();
+        let fixture = Fixture::new().await;
         drop(fixture.call(method, body).await);
     });
 }
@@ -86,7 +86,7 @@ async fn many_entries_of_one_octet_are_refused_before_they_take_memory() {
     body.push(0xdd);
     body.extend_from_slice(&count.to_be_bytes());
     body.resize(body.len() + 1_000_000, 0xc0);
-    let fault = Fixture::new().call("Catalog.Register", &body).await;
+    let fault = Fixture::new().await.call("Catalog.Register", &body).await;
     let text = fault.unwrap_err().to_string();
     assert!(text.contains("Checks") && text.contains("4096"), "{text}");
 }

@@ -52,7 +52,7 @@ fn made(call: &Recorded) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_is_answered_as_recorded() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let mut calls = Vec::new();
     for file in ["check_catalog.json", "check_health.json"] {
         let mut place = 0;

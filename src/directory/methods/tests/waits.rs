@@ -43,7 +43,7 @@ async fn index(fixture: &Fixture, request: &[u8]) -> u64 {
 
 #[tokio::test]
 async fn a_read_wakes_for_its_service_alone() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     fixture.ask("Catalog.Register", &register("web", 1)).await;
     let seen = index(&fixture, &ask("web", 0)).await;
     let request = ask("web", seen);
@@ -61,7 +61,7 @@ async fn a_read_wakes_for_its_service_alone() {
 
 #[tokio::test]
 async fn a_service_that_cannot_exist_waits_for_others_and_has_no_rows() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let request = ask(&"x".repeat(600), 0);
     let answer = fixture.call("Health.ServiceNodes", &request).await.unwrap();
     let answer = read::<CheckServiceNodesReply<'_>>(&answer);
@@ -70,7 +70,7 @@ async fn a_service_that_cannot_exist_waits_for_others_and_has_no_rows() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_passes_answers_the_same_index() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let begin = crate::clock::now();
     assert_eq!(index(&fixture, &ask("nothing", 1_000)).await, 1);
     let took = crate::clock::now() - begin;
@@ -79,7 +79,7 @@ async fn a_wait_that_passes_answers_the_same_index() {
 
 #[tokio::test]
 async fn a_datacenter_must_be_named() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     for (request, error) in [
         (
             written(&ServiceRequest {

@@ -14,7 +14,7 @@ fn sorted(mut reply: KeyringReply<'_>) -> KeyringReply<'_> {
 #[tokio::test]
 async fn a_list_of_keys_is_answered_as_recorded() {
     // The recordings have a server and an agent, without encryption.
-    let fixture = Fixture::new().with_agent("rcli").await;
+    let fixture = Fixture::new().await.with_agent("rcli").await;
     let calls = calls("Internal.KeyringOperation");
     assert_eq!(calls.len(), 2);
     for call in &calls {
@@ -36,7 +36,7 @@ fn keyring_request<'a>(operation: &'a str, key: &'a str) -> KeyringRequest<'a> {
 
 #[tokio::test]
 async fn only_the_lan_pool_is_asked_where_that_is_wanted_or_passed_on() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let pools = async |request: KeyringRequest<'_>| {
         let reply = fixture.ask("Internal.KeyringOperation", &request).await;
         let reply: KeyringReply<'_> = read(&reply);
@@ -70,7 +70,7 @@ async fn only_the_lan_pool_is_asked_where_that_is_wanted_or_passed_on() {
 
 #[tokio::test]
 async fn changes_ask_both_pools_and_tell_why_they_failed() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     for operation in ["install", "use", "remove"] {
         let request = keyring_request(operation, "YmJiYmJiYmJiYmJiYmJiYg==");
         let reply = fixture.ask("Internal.KeyringOperation", &request).await;
@@ -89,7 +89,7 @@ async fn changes_ask_both_pools_and_tell_why_they_failed() {
 
 #[tokio::test]
 async fn what_is_no_key_operation_is_refused_before_anybody_is_asked() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::new().await;
     let key = "YmJiYmJiYmJiYmJiYmJiYg==";
     let range = "Relay factor must be in range: [0, 5]";
     let local = "argument LocalOnly can only be used for list operations";

@@ -1,0 +1,420 @@
+//! The log in a redb file: what one transaction writes, and what an open finds.
+//!
+//! A torn tail cannot exist: a transaction is in the file as a whole or not at all. So whatever
+//! does not read as it was written is damage, and is told as such; nothing is dropped in silence.
+//!
+//! **Invariant**: one process has the directory open; the system releases it with the process.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use openraft::alias::EntryOf;
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::raft::types::Types;
+
+use super::facts::{Fact, Facts};
+use super::record::{FORMAT, decode_entry, decode_format, encode_entry, seal, unseal, weight};
+use super::window::Window;
+
+const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
+/// The name of the file.
+pub(super) const FILE: &str = "log.redb";
+const FORMAT_KEY: &str = "format";
+
+/// Memory for pages of the file. What others still need is in [`Window`]; old entries are rare.
+const CACHE_OCTETS_MAX: usize = 16 << 20;
+
+/// Why a log does not open. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::raft) enum OpenError {
+    /// The system refuses the directory or the file.
+    #[error("cannot open the log {path}: {source}")]
+    Io {
+        /// What was to be opened.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("the log {path} is in use by another process")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later build wrote it.
+    #[error("the log {path} has format {found}, this build knows {FORMAT}: start a newer build")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u16,
+    },
+    /// The file does not hold what was written.
+    #[error(
+        "the log {path} is damaged: {reason}; move the directory {} away and start again: \
+         the server then joins as a new one and gets everything from the others",
+        path.parent().unwrap_or(path).display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The system refuses the thread that writes.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// One change of what the file holds. Order counts.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Further entries.
+    Append(Vec<EntryOf<Types>>),
+    /// Entries from this index on go.
+    Truncate(u64),
+    /// A fact is another.
+    Fact(Fact),
+}
+
+/// The open file. Once [`Disk::close`]d, everything fails.
+#[derive(Debug)]
+pub(super) struct Disk {
+    path: PathBuf,
+    open: RwLock<Option<Open>>,
+}
+
+/// The database goes before the lock does.
+#[derive(Debug)]
+struct Open {
+    database: Database,
+    _lock: File,
+}
+
+impl Disk {
+    /// Opens `directory/log.redb`, or makes it, and reads all of it once: every value is checked,
+    /// and every index follows the one before it.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub(super) fn open(directory: &Path, recent_max: usize) -> Result<(Self, Window), OpenError> {
+        let path = directory.join(FILE);
+        let lock = lock(directory, &path)?;
+        let guarded = || {
+            let database = open_file(directory, &path)?;
+            let window = scan(&database, &path, recent_max)?;
+            Ok((database, window))
+        };
+        // The library may panic over a file that somebody else has changed.
+        let opened = catch_unwind(AssertUnwindSafe(guarded));
+        let (database, window) = opened.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(damaged(&path, text.unwrap_or("it cannot be read")))
+        })?;
+        let open = RwLock::new(Some(Open {
+            database,
+            _lock: lock,
+        }));
+        Ok((Self { path, open }, window))
+    }
+
+    /// Writes `changes` in this order, and removes up to `remove_max` of the entries before
+    /// `keep_from`, all in one transaction. Once this returns they last. Whether more are to be
+    /// removed.
+    ///
+    /// # Errors
+    /// The disk is full, or fails. Whether the changes last is not known until it is opened again;
+    /// no further write succeeds before.
+    pub(super) fn write(
+        &self,
+        changes: &[Change],
+        keep_from: u64,
+        remove_max: usize,
+    ) -> io::Result<bool> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_ref().ok_or_else(closed)?;
+        let write = || write(&open.database, changes, keep_from, remove_max);
+        let written = catch_unwind(AssertUnwindSafe(write));
+        let written = written.unwrap_or_else(|_| Err(io::Error::other("the database panicked")));
+        written.map_err(|error| self.name(&error))
+    }
+
+    /// A view of the file as it is now.
+    ///
+    /// # Errors
+    /// It is closed, or has failed.
+    pub(super) fn view(&self) -> io::Result<View> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_ref().ok_or_else(closed)?;
+        let transaction = open.database.begin_read().map_err(io_error);
+        Ok(View {
+            transaction: transaction.map_err(|error| self.name(&error))?,
+            path: self.path.clone(),
+        })
+    }
+
+    /// Closes the file, so that it can be opened again.
+    pub(super) fn close(&self) {
+        let open = &mut *self.open.write().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+    }
+
+    fn name(&self, error: &io::Error) -> io::Error {
+        io::Error::new(
+            error.kind(),
+            format!("log {}: {error}", self.path.display()),
+        )
+    }
+}
+
+/// The file as it was at one instant.
+pub(super) struct View {
+    transaction: ReadTransaction,
+    path: PathBuf,
+}
+
+impl View {
+    /// The entries of `range`, from its start; at least one, and not more than `octets_max` unless
+    /// the first is longer.
+    ///
+    /// # Errors
+    /// The disk fails; an entry is damaged, or is not there.
+    pub(super) fn entries(
+        &self,
+        range: Range<u64>,
+        octets_max: usize,
+    ) -> io::Result<Vec<EntryOf<Types>>> {
+        let read = || self.read(range, octets_max);
+        let read = catch_unwind(AssertUnwindSafe(read));
+        let read = read.unwrap_or_else(|_| Err(io::Error::other("the database panicked")));
+        let path = self.path.display();
+        read.map_err(|error| io::Error::new(error.kind(), format!("log {path}: {error}")))
+    }
+
+    fn read(&self, range: Range<u64>, octets_max: usize) -> io::Result<Vec<EntryOf<Types>>> {
+        let table = self.transaction.open_table(ENTRIES).map_err(io_error)?;
+        let mut entries = Vec::new();
+        let (mut expected, mut octets) = (range.start, 0);
+        for row in table.range(range.clone()).map_err(io_error)? {
+            let (index, value) = row.map_err(io_error)?;
+            let index = index.value();
+            if index != expected {
+                return Err(not_readable(expected, "it is not there"));
+            }
+            let entry = decode_entry(index, value.value());
+            let entry = entry.map_err(|error| not_readable(index, &error.to_string()))?;
+            octets += weight(&entry);
+            if octets > octets_max && !entries.is_empty() {
+                return Ok(entries);
+            }
+            entries.push(entry);
+            expected += 1;
+        }
+        if expected < range.end {
+            return Err(not_readable(expected, "it is not there"));
+        }
+        Ok(entries)
+    }
+}
+
+fn not_readable(index: u64, reason: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("entry {index} is damaged: {reason}"),
+    )
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the log is closed")
+}
+
+/// Takes the directory for this process.
+fn lock(directory: &Path, path: &Path) -> Result<File, OpenError> {
+    let io = |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(directory).map_err(io)?;
+    let lock = File::open(directory).map_err(io)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+/// Opens the database, which checks all its pages; a new one gets its name once it is whole.
+fn open_file(directory: &Path, path: &Path) -> Result<Database, OpenError> {
+    let io = |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_OCTETS_MAX);
+    if path.try_exists().map_err(io)? {
+        builder.set_check_integrity_on_open(true);
+        return builder.open(path).map_err(|error| classify(path, error));
+    }
+    let unfinished = directory.join("log.redb.new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(&unfinished).map_err(io)?;
+    let database = builder.create(&unfinished);
+    let database = database.map_err(|error| classify(path, error))?;
+    found(&database).map_err(io)?;
+    fs::rename(&unfinished, path).map_err(io)?;
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(io)?;
+    Ok(database)
+}
+
+/// Writes the tables and the format of a new file.
+fn found(database: &Database) -> io::Result<()> {
+    let transaction = database.begin_write().map_err(io_error)?;
+    transaction.open_table(ENTRIES).map_err(io_error)?;
+    {
+        let mut facts = transaction.open_table(FACTS).map_err(io_error)?;
+        let format = seal(FORMAT_KEY.as_bytes(), FORMAT.to_be_bytes().to_vec());
+        let inserted = facts.insert(FORMAT_KEY, format.as_slice());
+        inserted.map_err(io_error)?;
+    }
+    transaction.commit().map_err(io_error)
+}
+
+/// Reads and checks all that is there.
+fn scan(database: &Database, path: &Path, recent_max: usize) -> Result<Window, OpenError> {
+    let transaction = database
+        .begin_read()
+        .map_err(|error| classify(path, error))?;
+    let facts = scan_facts(&transaction, path)?;
+    let keep_from = facts.purged.as_ref().map_or(0, |purged| purged.index + 1);
+    let mut window = Window::new(facts, Some(recent_max));
+    let entries = transaction.open_table(ENTRIES);
+    let entries = entries.map_err(|error| classify(path, error))?;
+    let rows = entries.range(keep_from..);
+    for row in rows.map_err(|error| classify(path, error))? {
+        let (index, value) = row.map_err(|error| classify(path, error))?;
+        let index = index.value();
+        let entry = decode_entry(index, value.value())
+            .map_err(|error| damaged(path, &format!("entry {index}: {error}")))?;
+        let appended = window.append(entry);
+        appended.map_err(|error| damaged(path, &format!("entry {index}: {error}")))?;
+        window.set_durable(u64::MAX);
+    }
+    Ok(window)
+}
+
+fn scan_facts(transaction: &ReadTransaction, path: &Path) -> Result<Facts, OpenError> {
+    let table = transaction.open_table(FACTS);
+    let table = table.map_err(|error| classify(path, error))?;
+    let mut facts = Facts::default();
+    let mut format = None;
+    let rows = table.iter().map_err(|error| classify(path, error))?;
+    for row in rows {
+        let (name, value) = row.map_err(|error| classify(path, error))?;
+        let name = name.value();
+        let bad = |error| damaged(path, &format!("{name}: {error}"));
+        let body = unseal(name.as_bytes(), value.value()).map_err(bad)?;
+        if name == FORMAT_KEY {
+            format = Some(decode_format(body).map_err(bad)?);
+        } else {
+            facts.read(name, body).map_err(bad)?;
+        }
+    }
+    let path = path.to_owned();
+    match format {
+        Some(FORMAT) => Ok(facts),
+        Some(found) if found > FORMAT => Err(OpenError::Newer { path, found }),
+        Some(found) => Err(damaged(&path, &format!("its format is {found}"))),
+        None => Err(damaged(&path, "it does not say its format")),
+    }
+}
+
+fn write(
+    database: &Database,
+    changes: &[Change],
+    keep_from: u64,
+    remove_max: usize,
+) -> io::Result<bool> {
+    // Immediate durability is the default: one fsync, at the commit.
+    let transaction = database.begin_write().map_err(io_error)?;
+    let more = {
+        let mut entries = transaction.open_table(ENTRIES).map_err(io_error)?;
+        let mut facts = transaction.open_table(FACTS).map_err(io_error)?;
+        for change in changes {
+            match change {
+                Change::Append(appended) => {
+                    for entry in appended {
+                        let value = encode_entry(entry).map_err(io::Error::other)?;
+                        let inserted = entries.insert(entry.log_id.index, value.as_slice());
+                        inserted.map_err(io_error)?;
+                    }
+                }
+                Change::Truncate(from) => {
+                    let kept = entries.retain_in(*from.., |_, _| false);
+                    kept.map_err(io_error)?;
+                }
+                Change::Fact(fact) => {
+                    let name = fact.name();
+                    let value = seal(name.as_bytes(), fact.body());
+                    let inserted = facts.insert(name, value.as_slice());
+                    inserted.map_err(io_error)?;
+                }
+            }
+        }
+        // In portions: a great purge must not hold up what waits.
+        let beyond = entries.range(..keep_from).map_err(io_error)?;
+        let beyond = beyond.map(|row| row.map(|(index, _)| index.value()));
+        let boundary = { beyond }.nth(remove_max).transpose().map_err(io_error)?;
+        let removed = entries.retain_in(..boundary.unwrap_or(keep_from), |_, _| false);
+        removed.map_err(io_error)?;
+        boundary.is_some()
+    };
+    transaction.commit().map_err(io_error)?;
+    Ok(more)
+}
+
+fn io_error(error: impl Into<redb::Error>) -> io::Error {
+    match error.into() {
+        redb::Error::Io(error) => error,
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+fn damaged(path: &Path, reason: &str) -> OpenError {
+    OpenError::Damaged {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// What the library's refusal means for who runs the server.
+fn classify(path: &Path, error: impl Into<redb::Error>) -> OpenError {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    let path = path.to_owned();
+    match error.into() {
+        redb::Error::DatabaseAlreadyOpen => OpenError::InUse { path },
+        redb::Error::Io(source)
+            if !matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof) =>
+        {
+            OpenError::Io { path, source }
+        }
+        other => damaged(&path, &other.to_string()),
+    }
+}

@@ -1,0 +1,211 @@
+//! Starts one server: log, snapshot, state machine, library, in this order and on its thread.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::RaftNetworkFactory;
+use openraft::network::NetSnapshot;
+use openraft::storage::RaftLogStorage;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Writer;
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::raft::log_store::LogStore;
+use crate::raft::peer::Asks;
+use crate::raft::proposer::{self, Proposer};
+use crate::raft::snapshots::{Image, Kept};
+use crate::raft::state_machine::{StateMachine, Told};
+use crate::raft::types::Types;
+use crate::raft::{StartError, Wires};
+use crate::task::Tasks;
+
+use super::{Config, Core, Heard, Library, Node, Peers, Timers, observe, reads, timers};
+
+/// Longest time for the library to end.
+const END: Duration = Duration::from_secs(5);
+
+/// What a start hands to those who use the server.
+type Started = (Arc<Node>, Proposer);
+
+/// All that a start needs.
+struct Parts<N> {
+    config: Config,
+    writer: Writer,
+    network: N,
+    asks: Arc<dyn Asks>,
+    cluster: watch::Sender<Option<u128>>,
+    peers: Arc<dyn Peers>,
+    metrics: Metrics,
+    tasks: Tasks,
+    running: CancellationToken,
+}
+
+/// Starts the server on a thread of its own. Once this returns, what was kept is applied up to
+/// where it was known to be decided.
+///
+/// # Errors
+/// [`StartError`].
+pub(in crate::raft) async fn start<N>(
+    config: Config,
+    writer: Writer,
+    (network, asks, cluster): Wires<N>,
+    peers: Arc<dyn Peers>,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Started, StartError>
+where
+    N: RaftNetworkFactory<Types>,
+    N::Network: NetSnapshot<Types, SnapshotData = Image>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("herald-raft-io")
+        .max_blocking_threads(4)
+        .build()
+        .map_err(StartError::Thread)?;
+    let (ready, started) = oneshot::channel();
+    let parts = Parts {
+        config,
+        writer,
+        network,
+        asks,
+        cluster,
+        peers,
+        metrics: metrics.clone(),
+        tasks: tasks.clone(),
+        running: CancellationToken::new(),
+    };
+    tasks
+        .spawn_thread("herald-raft", move || {
+            runtime.block_on(run(parts, ready));
+            runtime.shutdown_timeout(END);
+        })
+        .map_err(StartError::Thread)?;
+    let gone = |_| StartError::Log("the log was not opened: the agent stops".to_owned());
+    started.await.map_err(gone)?
+}
+
+/// The life of the thread.
+async fn run<N>(parts: Parts<N>, ready: oneshot::Sender<Result<Started, StartError>>)
+where
+    N: RaftNetworkFactory<Types>,
+    N::Network: NetSnapshot<Types, SnapshotData = Image>,
+{
+    let (stopping, running) = (parts.tasks.stopping(), parts.running.clone());
+    let library = match open(parts).await {
+        Ok(started) => {
+            let library = started.0.core.library.clone();
+            // Nobody waits any more: then the node is dropped here, and all ends below.
+            drop(ready.send(Ok(started)));
+            library
+        }
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        () = running.cancelled() => {}
+    }
+    if tokio::time::timeout(END, library.shutdown()).await.is_err() {
+        tracing::warn!("Raft has not ended in {END:?}");
+    }
+}
+
+async fn open<N>(parts: Parts<N>) -> Result<Started, StartError>
+where
+    N: RaftNetworkFactory<Types>,
+    N::Network: NetSnapshot<Types, SnapshotData = Image>,
+{
+    let (config, tasks) = (&parts.config, &parts.tasks);
+    let directory = config.directory.as_deref();
+    let mut log = LogStore::open(directory, tasks).map_err(log_error)?;
+    own(&log, config).await?;
+    parts.cluster.send_replace(log.cluster());
+    let (kept, loaded) = Kept::open(directory).map_err(log_error)?;
+    let reaches = loaded.as_ref().and_then(|loaded| loaded.meta.last_log_id);
+    let state = log.get_log_state().await.map_err(log_error)?;
+    if state.last_purged_log_id > reaches {
+        return Err(StartError::Log(gap(config)));
+    }
+    let told = Told::new(&parts.metrics);
+    let machine = StateMachine::start(parts.writer, kept.clone(), loaded, told.clone(), tasks);
+    let machine = machine.await.map_err(log_error)?;
+    let library_config = timers::config(config.multiplier).validate();
+    let library_config = Arc::new(library_config.map_err(log_error)?);
+    // What is decided is applied in here, before the first message is taken.
+    let library = Library::new(
+        config.id,
+        library_config,
+        parts.network,
+        log.clone(),
+        machine,
+    );
+    let library = library.await.map_err(log_error)?;
+    let timers = Timers::new(config.multiplier);
+    let core = Core {
+        id: config.id,
+        library,
+        asks: parts.asks,
+        status: watch::channel(Arc::default()).0,
+        applied: told.applied.clone(),
+        timers,
+        hold: config.hold,
+        deadline: config.bounds.deadline,
+    };
+    let heard = Arc::<Heard>::default();
+    observe::start(&core, parts.peers, Arc::clone(&heard), told, &parts.metrics);
+    let proposer = proposer::start(&config.bounds, core.clone(), &parts.metrics);
+    // Whoever was a part of a cluster may have promised a leader, just before it ended, to vote for
+    // nobody else during the lease.
+    let promised = log.is_initialized();
+    let node = Node {
+        reads: reads::Reads::start(&core),
+        core,
+        log,
+        cluster: parts.cluster,
+        kept,
+        heard,
+        runtime: tokio::runtime::Handle::current(),
+        changing: Arc::default(),
+        votes_from: promised.then(|| clock::now() + timers.lease),
+        _running: parts.running.drop_guard(),
+    };
+    Ok((Arc::new(node), proposer))
+}
+
+/// Makes the log this server's, unless it is another one's.
+async fn own(log: &LogStore, config: &Config) -> Result<(), StartError> {
+    match log.owner() {
+        Some(owner) if owner != config.id => Err(StartError::Log(format!(
+            "the log in {} is that of server {owner}, and this one is {}: start it with its id \
+             (node-id), or move the directory away: it then joins as a new one",
+            config
+                .directory
+                .as_deref()
+                .unwrap_or(Path::new("memory"))
+                .display(),
+            config.id,
+        ))),
+        Some(_) => Ok(()),
+        None => log.set_owner(config.id).await.map_err(log_error),
+    }
+}
+
+fn log_error(error: impl std::fmt::Display) -> StartError {
+    StartError::Log(error.to_string())
+}
+
+/// The log begins behind what the snapshots hold.
+fn gap(config: &Config) -> String {
+    let directory = config.directory.as_deref().map_or_else(
+        || "memory".to_owned(),
+        |directory| directory.display().to_string(),
+    );
+    format!(
+        "the log in {directory} begins later than its newest readable snapshot ends, so what is \
+         between them is lost here; move {directory} away and start again: this server then joins \
+         as a new one and gets everything from the others"
+    )
+}

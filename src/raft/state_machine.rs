@@ -1,0 +1,285 @@
+//! The end of the log: hands what is decided to the catalog's one writer, in batches, and makes and
+//! takes in snapshots.
+//!
+//! Owns what is applied here; `thread` has the [`Writer`] on a thread of its own, since applying is
+//! pure computation that must hold up nobody. What lasts is the log and the snapshots: the catalog
+//! itself is in memory, so a start reads the newest snapshot and applies the log behind it.
+//!
+//! **Invariant**: a batch is published whole, then its index, then its outcomes.
+//! **Invariant**: an entry that cannot be applied stops Raft on this server with nothing of its
+//! batch published; reads go on.
+
+mod thread;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::{Stream, StreamExt};
+use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, RaftSnapshotBuilder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use tokio::sync::{Notify, watch};
+
+use crate::catalog::{State, Writer};
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::task::Tasks;
+use crate::types::Index;
+
+use super::snapshots::{Image, Kept, Loaded, write};
+use super::types::{Reply, Types};
+use thread::{ApplyThread, Decided};
+
+/// Entries that are applied and published together, at most.
+const BATCH_LENGTH_MAX: usize = 512;
+/// Octets of commands since the last snapshot that ask for another one.
+const SNAPSHOT_OCTETS: u64 = 64 << 20;
+
+/// What the state machine tells others.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// Position up to which everything is applied and published.
+    pub(super) applied: watch::Sender<Index>,
+    /// So much was applied that it is time for a snapshot.
+    pub(super) snapshot_due: Arc<Notify>,
+    /// Octets of commands applied since the last snapshot.
+    octets: Arc<AtomicU64>,
+    snapshot_seconds: Histogram,
+    snapshot_octets: Arc<AtomicU64>,
+    commands: Counter,
+    apply_seconds: Histogram,
+}
+
+impl Told {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let snapshot_octets = Arc::<AtomicU64>::default();
+        let shown = Arc::clone(&snapshot_octets);
+        #[expect(clippy::cast_precision_loss, reason = "a figure to be shown")]
+        metrics.show(
+            "raft_snapshot_octets",
+            "Length of the newest snapshot that was made here",
+            move || shown.load(Ordering::Relaxed) as f64,
+        );
+        Self {
+            applied: watch::channel(Index::ZERO).0,
+            snapshot_due: Arc::default(),
+            octets: Arc::default(),
+            snapshot_seconds: metrics.register(
+                "raft_snapshot_seconds",
+                "Time to make one snapshot",
+                Histogram::new(exponential_buckets(0.001, 4.0, 10)),
+            ),
+            snapshot_octets,
+            commands: metrics.register(
+                "raft_commands_applied",
+                "Commands applied to the catalog",
+                Counter::default(),
+            ),
+            apply_seconds: metrics.register(
+                "raft_apply_seconds",
+                "Time to apply and publish one batch of commands",
+                Histogram::new(exponential_buckets(0.000_01, 4.0, 10)),
+            ),
+        }
+    }
+}
+
+/// The catalog as the log sees it.
+#[derive(Debug)]
+pub(super) struct StateMachine {
+    thread: ApplyThread,
+    kept: Kept,
+    told: Told,
+    applied: Option<LogIdOf<Types>>,
+    membership: StoredMembershipOf<Types>,
+}
+
+/// Why the catalog cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SetUpError {
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+    #[error(transparent)]
+    Install(io::Error),
+}
+
+impl StateMachine {
+    /// Starts the thread around the writer, with the state of the snapshot that was kept.
+    ///
+    /// # Errors
+    /// [`SetUpError`].
+    pub(super) async fn start(
+        writer: Writer,
+        kept: Kept,
+        loaded: Option<Loaded>,
+        told: Told,
+        tasks: &Tasks,
+    ) -> Result<Self, SetUpError> {
+        let thread = ApplyThread::start(writer, told.clone(), tasks).map_err(SetUpError::Thread)?;
+        let mut machine = Self {
+            thread,
+            kept,
+            told,
+            applied: None,
+            membership: StoredMembershipOf::<Types>::default(),
+        };
+        if let Some(Loaded { meta, state }) = loaded {
+            let installed = machine.take(&meta, state).await;
+            installed.map_err(SetUpError::Install)?;
+        }
+        Ok(machine)
+    }
+
+    async fn take(&mut self, meta: &SnapshotMetaOf<Types>, state: State) -> io::Result<()> {
+        let index = Index(meta.last_log_id.map_or(0, |id| id.index));
+        self.thread.install(index, state).await?;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.told.octets.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn apply_batch(
+        &mut self,
+        batch: Vec<Result<EntryResponder<Types>, io::Error>>,
+    ) -> io::Result<()> {
+        let mut decided = Vec::with_capacity(batch.len());
+        let mut responders = Vec::with_capacity(batch.len());
+        let (mut last, mut membership, mut octets) = (self.applied, None, 0);
+        for item in batch {
+            let (entry, responder) = item?;
+            let command = match entry.payload {
+                EntryPayload::Blank => None,
+                EntryPayload::Membership(changed) => {
+                    membership = Some(StoredMembershipOf::<Types>::new(
+                        Some(entry.log_id),
+                        changed,
+                    ));
+                    None
+                }
+                EntryPayload::Normal(proposal) => {
+                    octets += proposal.0.len() as u64;
+                    Some(proposal.0)
+                }
+            };
+            last = Some(entry.log_id);
+            let index = Index(entry.log_id.index);
+            decided.push(Decided { index, command });
+            responders.push(responder);
+        }
+        let outcomes = self.thread.apply(decided).await?;
+        self.applied = last;
+        if let Some(membership) = membership {
+            self.membership = membership;
+        }
+        for (responder, outcome) in responders.into_iter().zip(outcomes) {
+            if let Some(responder) = responder {
+                responder.send(Reply(outcome));
+            }
+        }
+        self.count(octets);
+        Ok(())
+    }
+
+    fn count(&self, octets: u64) {
+        let before = self.told.octets.fetch_add(octets, Ordering::Relaxed);
+        if before < SNAPSHOT_OCTETS && before + octets >= SNAPSHOT_OCTETS {
+            self.told.snapshot_due.notify_one();
+        }
+    }
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotData = Image;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(
+        &mut self,
+    ) -> Result<(Option<LogIdOf<Types>>, StoredMembershipOf<Types>), io::Error> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + Send,
+    {
+        let mut batches = entries.ready_chunks(BATCH_LENGTH_MAX);
+        while let Some(batch) = batches.next().await {
+            self.apply_batch(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            meta: SnapshotMetaOf::<Types> {
+                last_log_id: self.applied,
+                last_membership: self.membership.clone(),
+            },
+            // The same instant as `applied`: nothing is applied while this runs.
+            state: self.thread.state().await,
+            kept: self.kept.clone(),
+            told: self.told.clone(),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMetaOf<Types>,
+        snapshot: Image,
+    ) -> Result<(), io::Error> {
+        let (kept, expected) = (self.kept.clone(), meta.clone());
+        let load = move || {
+            let (meta, state) = snapshot.read().map_err(io::Error::other)?;
+            if meta.last_log_id != expected.last_log_id {
+                return Err(io::Error::other("it is a snapshot of another position"));
+            }
+            kept.keep(&meta, snapshot)?;
+            Ok(state)
+        };
+        let state = tokio::task::spawn_blocking(load).await??;
+        self.take(meta, state).await
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<SnapshotOf<Types, Image>>, io::Error> {
+        let newest = self.kept.newest();
+        Ok(newest.map(|(meta, snapshot)| SnapshotOf::<Types, Image> { meta, snapshot }))
+    }
+}
+
+/// Writes the picture of one instant, beside all that goes on.
+#[derive(Debug)]
+pub(super) struct Builder {
+    meta: SnapshotMetaOf<Types>,
+    /// `None` if the thread is gone.
+    state: Option<Arc<State>>,
+    kept: Kept,
+    told: Told,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = Image;
+
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<Types, Image>, io::Error> {
+        let stopped = || io::Error::other("the thread that applies has ended");
+        let state = self.state.take().ok_or_else(stopped)?;
+        let (meta, kept, told) = (self.meta.clone(), self.kept.clone(), self.told.clone());
+        // Counted from when the picture was taken, but for what was applied since: that is little.
+        told.octets.store(0, Ordering::Relaxed);
+        let build = move || {
+            let start = clock::monotonic();
+            let image = write(&meta, &state, kept.outgoing()?)?;
+            let snapshot = kept.keep(&meta, image)?;
+            let octets = snapshot.octets()?;
+            told.snapshot_octets.store(octets, Ordering::Relaxed);
+            told.snapshot_seconds.observe(start.elapsed().as_secs_f64());
+            Ok::<_, io::Error>(SnapshotOf::<Types, Image> { meta, snapshot })
+        };
+        tokio::task::spawn_blocking(build).await?
+    }
+}

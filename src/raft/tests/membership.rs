@@ -1,0 +1,98 @@
+//! Who the servers are, and who leads.
+
+use super::*;
+
+#[tokio::test]
+async fn the_leader_steps_down_in_favour_of_another() {
+    let mut cluster = Cluster::start(3).await;
+    let old = cluster.leader().await.id();
+    let before = cluster.leader().await.write().await;
+    assert!(cluster.leader().await.raft.step_down().await);
+    let old = cluster
+        .servers
+        .iter()
+        .find(|server| server.id() == old)
+        .unwrap();
+    assert!(!old.status().leads());
+    assert!(old.write().await > before);
+    assert!(old.raft.step_down().await, "it does not lead any more");
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_learns_then_votes_then_goes() {
+    let mut cluster = Cluster::start(1).await;
+    let network = cluster.network.clone();
+    let second = TestServer::start(config(2, None), &network).await.unwrap();
+    let (id, peer) = (second.id(), second.config.peer.clone());
+    let refused = second.raft.change(Change::Promote(id)).await;
+    assert_eq!(refused, Err(ChangeError::NotLeading));
+    let leader = cluster.leader().await;
+    let index = leader.write().await;
+    let unknown = leader.raft.change(Change::Promote(id)).await;
+    assert!(matches!(unknown, Err(ChangeError::Failed(_))));
+    leader
+        .raft
+        .change(Change::AddLearner(id, peer.clone()))
+        .await
+        .unwrap();
+    eventually("it has learned", async || second.reader.applied() >= index).await;
+    eventually("it knows that", async || {
+        second.status().role == Role::Learner
+    })
+    .await;
+    let progress = || leader.raft.progress();
+    eventually("the leader knows", async || {
+        progress().get(&id) >= Some(&index)
+    })
+    .await;
+    leader.raft.change(Change::Promote(id)).await.unwrap();
+    eventually("it votes", async || second.status().role == Role::Follower).await;
+    let moved = Peer {
+        name: "moved".to_owned(),
+        address: ([127, 0, 0, 2], 8300).into(),
+    };
+    leader
+        .raft
+        .change(Change::Update(id, moved.clone()))
+        .await
+        .unwrap();
+    let knows = |server: &TestServer| {
+        let status = server.status();
+        status
+            .servers
+            .iter()
+            .any(|server| server.peer == moved && server.voter)
+    };
+    eventually("both know the new address", async || {
+        knows(leader) && knows(&second)
+    })
+    .await;
+    leader.raft.change(Change::Remove(id)).await.unwrap();
+    eventually("it is gone", async || leader.status().servers.len() == 1).await;
+    leader.write().await;
+    assert!(matches!(
+        leader.raft.change(Change::Remove(leader.id())).await,
+        Err(ChangeError::Failed(_))
+    ));
+    second.stop().await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_cluster_is_founded_once() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.leader().await.write().await;
+    cluster.converge().await;
+    for server in &cluster.servers {
+        eventually("it knows the others", async || {
+            server.status().servers.len() == 3
+        })
+        .await;
+        assert!(server.status().is_initialized());
+        let servers = BTreeMap::from([(server.id(), server.config.peer.clone())]);
+        let founded = server.raft.bootstrap(servers).await;
+        assert!(matches!(founded, Err(ChangeError::Failed(_))));
+    }
+    cluster.stop().await;
+}

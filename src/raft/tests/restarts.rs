@@ -1,0 +1,138 @@
+//! Servers that end and come back.
+
+use super::*;
+use crate::raft::types::Proposal;
+
+/// A directory that goes with the test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("herald-raft-{:x}", rand::random::<u64>()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn configs(&self, count: u128) -> Vec<Config> {
+        (1..=count)
+            .map(|number| config(number, Some(self.0.join(number.to_string()))))
+            .collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Makes a snapshot of all that is applied, and empties the log behind it.
+async fn compact(server: &TestServer) {
+    let library = &server.raft.node.core.library;
+    let position = server.reader.applied().0;
+    library.trigger().snapshot().await.unwrap();
+    let made = library.wait(Some(LONG));
+    made.metrics(
+        |metrics| metrics.snapshot.is_some_and(|id| id.index >= position),
+        "snapshot",
+    )
+    .await
+    .unwrap();
+    library.trigger().purge_log(position).await.unwrap();
+    library
+        .wait(Some(LONG))
+        .metrics(|metrics| metrics.purged.is_some(), "purged")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn all_end_and_come_back_with_what_they_had() {
+    let directory = Directory::new();
+    let mut cluster = Cluster::of(directory.configs(3)).await;
+    for _ in 0..20 {
+        cluster.leader().await.write().await;
+    }
+    compact(cluster.leader().await).await;
+    let last = cluster.leader().await.write().await;
+    // The next command tells the others that the one before it is decided.
+    cluster.leader().await.write().await;
+    cluster.converge().await;
+    let configs = cluster.stop().await;
+    let mut cluster = Cluster::unfounded(configs).await;
+    for server in &cluster.servers {
+        // Before anybody leads.
+        assert!(server.reader.applied() >= last);
+    }
+    assert!(cluster.leader().await.write().await > last);
+    cluster.converge().await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn one_without_the_others_answers_from_what_it_had() {
+    let directory = Directory::new();
+    let mut cluster = Cluster::of(directory.configs(3)).await;
+    let last = cluster.leader().await.write().await;
+    cluster.leader().await.write().await;
+    cluster.converge().await;
+    let mut configs = cluster.stop().await;
+    configs.truncate(1);
+    configs[0].hold = Duration::from_millis(200);
+    let cluster = Cluster::unfounded(configs).await;
+    let server = &cluster.servers[0];
+    assert!(server.raft.fresh(Consistency::Stale).await.unwrap() >= last);
+    assert!(server.reader.applied() >= last);
+    assert_eq!(server.propose().await, Err(ProposeError::NoLeader));
+    let fresh = server.raft.fresh(Consistency::Default).await;
+    assert_eq!(fresh, Err(FreshError::NoLeader));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn one_alone_leads_again_at_once() {
+    let directory = Directory::new();
+    let cluster = Cluster::of(directory.configs(1)).await;
+    let last = cluster.servers[0].write().await;
+    let mut cluster = Cluster::unfounded(cluster.stop().await).await;
+    let start = crate::clock::monotonic();
+    cluster.leader().await;
+    assert!(start.elapsed() < LONG / 2);
+    assert!(cluster.servers[0].write().await > last);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_without_its_snapshot_is_refused_with_the_repair() {
+    let directory = Directory::new();
+    let cluster = Cluster::of(directory.configs(1)).await;
+    cluster.servers[0].write().await;
+    compact(&cluster.servers[0]).await;
+    let config = cluster.stop().await.remove(0);
+    let kept = config.directory.as_ref().unwrap().join("snapshots");
+    std::fs::remove_dir_all(kept).unwrap();
+    let started = TestServer::start(config, &Simulated::new(seed())).await;
+    let Err(StartError::Log(text)) = started.map(|_| ()) else {
+        panic!("it must not start");
+    };
+    assert!(text.contains("move"), "{text}");
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_stops_writes_but_not_reads() {
+    let mut cluster = Cluster::start(1).await;
+    let server = cluster.leader().await;
+    let last = server.write().await;
+    let library = &server.raft.node.core.library;
+    let unreadable = Proposal(bytes::Bytes::from_static(b"of a newer release"));
+    assert!(library.client_write(unreadable).await.is_err());
+    eventually("it has stopped", async || {
+        server.status().role == Role::Stopped
+    })
+    .await;
+    assert_eq!(server.propose().await, Err(ProposeError::NoLeader));
+    let stale = server.raft.fresh(Consistency::Stale).await;
+    assert_eq!(stale, Ok(last));
+    assert_eq!(server.reader.applied(), last);
+    cluster.stop().await;
+}
