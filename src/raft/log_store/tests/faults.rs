@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::{Condition, Directory, LogStore, OpenError, Tasks};
 use super::{all, append, close, command, commands, open, position};
+use crate::raft::log_store::record::seal;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 
@@ -200,4 +201,38 @@ async fn a_file_that_was_cut_short_is_refused_or_whole() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_log_of_a_later_build_is_refused_and_left_alone() {
+    let directory = Directory::new();
+    made(&directory).await;
+    {
+        let database = redb::Database::open(directory.file()).unwrap();
+        let write = database.begin_write().unwrap();
+        let facts = redb::TableDefinition::<&str, &[u8]>::new("facts");
+        let format = seal(b"format", 2_u16.to_be_bytes().to_vec());
+        let mut table = write.open_table(facts).unwrap();
+        table.insert("format", format.as_slice()).unwrap();
+        drop(table);
+        write.commit().unwrap();
+    }
+    for _ in 0..2 {
+        let error = LogStore::open(Some(&directory.0), &Tasks::new()).unwrap_err();
+        assert!(
+            matches!(error, OpenError::Newer { found: 2, .. }),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_never_finished_is_made_anew() {
+    let directory = Directory::new();
+    fs::create_dir_all(&directory.0).unwrap();
+    let unfinished = directory.0.join("log.redb.new");
+    fs::write(&unfinished, "half").unwrap();
+    let mut log = open(&directory, &Tasks::new());
+    append(&mut log, commands(0..1)).await.unwrap();
+    assert!(!unfinished.exists());
 }
