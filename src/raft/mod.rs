@@ -242,7 +242,8 @@ impl Raft {
         Arc::clone(&self.status.borrow())
     }
 
-    /// Changes whenever that does (but for positions in the log and contact alone).
+    /// Changes whenever that does (but for contact and positions in the log alone; the first one
+    /// that is applied counts).
     pub fn status_changed(&self) -> watch::Receiver<Arc<Status>> {
         self.status.clone()
     }

@@ -99,14 +99,18 @@ impl Observer {
     async fn run(self) {
         let mut all = self.core.library.metrics();
         let mut server = self.core.library.server_metrics();
+        let mut applied = self.core.applied.subscribe();
         loop {
             // Positions and contact are looked at now and then; who leads, at once. A leader that
             // nobody has confirmed yet waits for that alone.
+            // Nobody waits to hear that there is something to be read.
             let unconfirmed = self.look();
+            let empty = self.core.status.borrow().applied == Index::ZERO;
             let pause = tokio::time::sleep(self.core.timers.heartbeat);
             let ended = tokio::select! {
                 changed = server.changed() => changed.is_err(),
                 changed = all.changed(), if unconfirmed => changed.is_err(),
+                _ = applied.changed(), if empty => false,
                 () = pause => false,
             };
             if ended || self.core.status.borrow().role == Role::Stopped {
@@ -187,7 +191,8 @@ impl Observer {
         }
     }
 
-    /// Wakes whoever waits for a change, but not for positions and contact alone.
+    /// Wakes whoever waits for a change, but not for positions and contact alone, unless it is the
+    /// first position.
     fn tell(&self, status: Status) {
         self.core.status.send_if_modified(|told| {
             if status.leader.is_some() && status.leader != told.leader {
@@ -197,7 +202,8 @@ impl Observer {
                 && status.term == told.term
                 && status.leader == told.leader
                 && status.leader_address == told.leader_address
-                && status.servers == told.servers;
+                && status.servers == told.servers
+                && (status.applied == Index::ZERO) == (told.applied == Index::ZERO);
             *told = Arc::new(status);
             !same
         });

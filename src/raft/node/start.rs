@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::RaftNetworkFactory;
 use openraft::network::NetSnapshot;
 use openraft::storage::RaftLogStorage;
+use openraft::{RaftMetrics, RaftNetworkFactory};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,9 @@ use super::{Config, Core, Heard, Library, Node, Peers, Timers, observe, reads, t
 
 /// Longest time for the library to end.
 const END: Duration = Duration::from_secs(5);
+
+/// Longest time for the library to tell what it has read.
+const TELL: Duration = Duration::from_secs(10);
 
 /// What a start hands to those who use the server.
 type Started = (Arc<Node>, Proposer);
@@ -143,6 +146,14 @@ where
         machine,
     );
     let library = library.await.map_err(log_error)?;
+    // It tells what it has read of the log only once it runs: whoever asks who the servers are, as
+    // soon as this one has started, must not hear of none.
+    if let Some(last) = state.last_log_id {
+        let wait = library.wait(Some(TELL));
+        let told = |metrics: &RaftMetrics<Types>| metrics.last_log_index >= Some(last.index);
+        let told = wait.metrics(told, "what was kept is told");
+        told.await.map_err(log_error)?;
+    }
     let timers = Timers::new(config.multiplier);
     let core = Core {
         id: config.id,
