@@ -235,7 +235,7 @@ impl Sync {
 
 /// Whether the same write would fail again, wherever it is sent. The one place that decides it.
 fn is_refusal(error: &WriteError) -> bool {
-    matches!(error, WriteError::Refused(_)) || is_denied(error)
+    error.is_refusal() || is_denied(error)
 }
 
 /// Whether a server says that this agent may not write this. Servers of other kinds say it in texts.
