@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
-use crate::health::{Input, Machine, Mechanism, Report, Timers};
+use crate::health::{Input, Machine, Report, Timers};
 use crate::types::{
     Check, CheckId, NODE_MAINTENANCE, NodeName, SERF_HEALTH, SERVERS_SERVICE, SERVICE_MAINTENANCE,
     Service, ServiceId, Status, is_dns_label,
@@ -16,11 +16,12 @@ use crate::types::{
 
 mod files;
 mod kept;
+mod maintenance;
 mod runs;
 
 use super::Limits;
 use super::definition::{self, CheckDefinition, ServiceDefinition};
-use super::error::{MaintenanceError, RegisterError, ReportError, UnknownCheck, UnknownService};
+use super::error::{RegisterError, ReportError, UnknownCheck, UnknownService};
 use super::followers::Followers;
 use super::pending::Pending;
 use super::state::{LocalCheck, LocalState};
@@ -217,31 +218,6 @@ impl Core {
         Ok(())
     }
 
-    /// Puts the node into maintenance with a reason, which may be empty, or takes it out.
-    pub(super) fn node_maintenance(&mut self, now: Instant, reason: Option<&str>) {
-        let id: CheckId = NODE_MAINTENANCE.parse().expect("the id is short");
-        let check = reason.map(|reason| maintenance("node", "Node Maintenance Mode", reason));
-        self.maintenance(now, id, check, None);
-    }
-
-    /// Puts a service into maintenance with a reason, which may be empty, or takes it out.
-    pub(super) fn service_maintenance(
-        &mut self,
-        now: Instant,
-        id: &ServiceId,
-        reason: Option<&str>,
-    ) -> Result<(), MaintenanceError> {
-        let unknown = || UnknownService { id: id.to_string() };
-        let service = self.state.service(id).cloned().ok_or_else(unknown)?;
-        let check_id = format!("{SERVICE_MAINTENANCE}{}", service.id).parse()?;
-        let check = reason.map(|reason| CheckDefinition {
-            service_id: Some(service.id.clone()),
-            ..maintenance("service", "Service Maintenance Mode", reason)
-        });
-        self.maintenance(now, check_id, check, Some(&service));
-        Ok(())
-    }
-
     /// Carries out what time has brought.
     pub(super) fn tick(&mut self, now: Instant) {
         while let Some(timer) = self.timers.pop(now) {
@@ -431,28 +407,6 @@ impl Core {
         }
     }
 
-    fn maintenance(
-        &mut self,
-        now: Instant,
-        id: CheckId,
-        check: Option<CheckDefinition>,
-        service: Option<&Arc<Service>>,
-    ) {
-        match (check, self.state.check(&id).is_some()) {
-            (Some(check), false) => {
-                tracing::info!(check = %id, reason = %check.notes, "maintenance begins");
-                self.put_check(now, id, check, service);
-            }
-            (None, true) => {
-                tracing::info!(check = %id, "maintenance ends");
-                self.remove_check(&id);
-                self.mark_check(id);
-            }
-            // Enabled again, the first reason stays.
-            (Some(_), true) | (None, false) => {}
-        }
-    }
-
     fn remove_check(&mut self, id: &CheckId) {
         if let Some(local) = self.state.check(id) {
             self.followers.remove(id, &local.definition.mechanism);
@@ -503,21 +457,6 @@ fn log_status(id: &CheckId, status: Status) {
         Status::Warning | Status::Passing => {
             tracing::info!(check = %id, "check is now {status}");
         }
-    }
-}
-
-fn maintenance(what: &str, name: &str, reason: &str) -> CheckDefinition {
-    let notes = match reason {
-        "" => format!(
-            "Maintenance mode is enabled for this {what}, but no reason was provided. This is a default message."
-        ),
-        given => given.to_owned(),
-    };
-    CheckDefinition {
-        name: name.into(),
-        notes: notes.into(),
-        status: Some(Status::Critical),
-        ..CheckDefinition::new(Mechanism::Maintenance)
     }
 }
 

@@ -12,12 +12,14 @@
 //! **Invariant**: only this node's entries are ever removed from the catalog, and never the
 //! servers' own: the service `consul` and the check `serfHealth`.
 
+mod config;
 mod core;
 mod definition;
 mod draft;
 mod error;
 mod files;
 mod followers;
+mod gauges;
 mod keeper;
 mod kept;
 mod node;
@@ -29,13 +31,10 @@ mod sync;
 mod turns;
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use rand::RngExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -45,8 +44,9 @@ use crate::directory::Directory;
 use crate::health::{Runner, RunnerConfig};
 use crate::metrics::Metrics;
 use crate::task::Tasks;
-use crate::types::{CheckId, Meta, Node, NodeName, ServiceId, Status};
+use crate::types::{CheckId, Meta, Node, NodeName, ServiceId};
 
+pub use self::config::{Config, Limits, SyncConfig};
 use self::core::Core;
 pub use self::definition::{CheckDefinition, ServiceDefinition};
 pub use self::draft::{CheckDraft, DraftError, LIST_LENGTH_MAX, RESULTS_MAX, ServiceDraft};
@@ -55,6 +55,7 @@ pub use self::error::{
     UnknownService,
 };
 pub use self::files::{FileDefinitions, FilesError, Placed};
+use self::gauges::Gauges;
 pub use self::kept::{FileError, OpenError};
 use self::kept::{Kept, Record};
 pub use self::node::node_entry;
@@ -62,88 +63,6 @@ pub use self::state::{Health, LocalCheck, LocalState};
 pub use self::sync::NodeCount;
 use self::turns::Weight;
 pub use crate::health::{Mechanism, MechanismError, Report, Settings};
-
-/// What the agent registers and how much it may.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// This node's own entry; see [`node_entry`].
-    pub node: Node,
-    /// Whether this agent is a server, which keeps the service `consul` by itself.
-    pub server: bool,
-    /// Bounds of registrations and checks.
-    pub limits: Limits,
-    /// When the catalog is told.
-    pub sync: SyncConfig,
-    /// Where registrations and states of checks are kept; `None` keeps them in memory only.
-    pub data_dir: Option<PathBuf>,
-}
-
-/// Bounds of registrations and checks.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Most services. Default 65,536.
-    pub services_max: usize,
-    /// Most checks. Default 262,144.
-    pub checks_max: usize,
-    /// Most octets of a check's output. Default 4,096 (`check_output_max_size`).
-    pub output_octets_max: usize,
-    /// How long the catalog may not know a new output of a check whose status has not changed.
-    /// Default 300 s (`check_update_interval`); zero tells it at once.
-    pub check_update_interval: Duration,
-    /// Whether checks may start programs. Default false (`enable_script_checks`).
-    pub enable_script_checks: bool,
-    /// Whether checks from this agent's own files may start programs, where others may not. Default
-    /// false (`enable_local_script_checks`).
-    pub enable_local_script_checks: bool,
-    /// Most runs of checks in flight. Default 512.
-    pub runs_max: usize,
-    /// Most of those that start programs. Default 64.
-    pub programs_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            services_max: 65_536,
-            checks_max: 262_144,
-            output_octets_max: 4_096,
-            check_update_interval: Duration::from_secs(300),
-            enable_script_checks: false,
-            enable_local_script_checks: false,
-            runs_max: 512,
-            programs_max: 64,
-        }
-    }
-}
-
-/// When the catalog is told.
-#[derive(Clone, Debug)]
-pub struct SyncConfig {
-    /// Time between two full comparisons in a cluster of up to 128 nodes, and up to as much again.
-    /// Default 60 s.
-    pub interval: Duration,
-    /// How many nodes there are: more compare less often. Default one.
-    pub nodes: NodeCount,
-    /// First pause after a failure; it doubles with each further one. Default 100 ms.
-    pub retry_min: Duration,
-    /// Longest pause after failures, and up to as much again. Default 15 s.
-    pub retry_max: Duration,
-    /// How long a change waits to be in the catalog before it is acknowledged all the same.
-    /// Default 250 ms.
-    pub acknowledge_wait: Duration,
-}
-
-impl Default for SyncConfig {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(60),
-            nodes: NodeCount::default(),
-            retry_min: Duration::from_millis(100),
-            retry_max: Duration::from_secs(15),
-            acknowledge_wait: Duration::from_millis(250),
-        }
-    }
-}
 
 /// Why the part cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -185,76 +104,6 @@ struct Shared {
     /// Counts changes of services.
     services_changed: watch::Sender<u64>,
     gauges: Gauges,
-}
-
-/// How much there is now.
-#[derive(Debug)]
-struct Gauges {
-    services: Gauge,
-    checks: Gauge,
-    pending: Gauge,
-    by_status: Family<[(&'static str, &'static str); 1], Gauge>,
-}
-
-impl Gauges {
-    fn new(metrics: &Metrics) -> Self {
-        let gauge = |name, help| metrics.register(name, help, Gauge::default());
-        Self {
-            services: gauge("local_services", "Services registered at this agent"),
-            checks: gauge("local_checks", "Checks registered at this agent"),
-            by_status: metrics.register(
-                "local_checks_by_status",
-                "Checks registered at this agent, by status",
-                Family::default(),
-            ),
-            pending: gauge(
-                "local_sync_pending",
-                "Entries that the catalog has yet to be told",
-            ),
-        }
-    }
-
-    fn show(&self, core: &mut Core) {
-        let set = |gauge: &Gauge, count| {
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        };
-        set(&self.services, core.state().services.len());
-        set(&self.checks, core.state().checks.len());
-        for status in [Status::Passing, Status::Warning, Status::Critical] {
-            let gauge = self.by_status.get_or_create(&[("status", status.as_str())]);
-            set(&gauge, core.state().count(status));
-        }
-        set(&self.pending, core.pending().len());
-    }
-}
-
-impl Config {
-    fn check(&self) -> Result<(), StartError> {
-        for (what, count) in [
-            ("most runs of checks in flight", self.limits.runs_max),
-            (
-                "most programs of checks in flight",
-                self.limits.programs_max,
-            ),
-        ] {
-            if count == 0 {
-                return Err(StartError::Zero { what });
-            }
-        }
-        for (what, duration) in [
-            (
-                "interval of comparisons with the catalog",
-                self.sync.interval,
-            ),
-            ("pause after a failed write", self.sync.retry_min),
-            ("longest pause after failed writes", self.sync.retry_max),
-        ] {
-            if duration.is_zero() {
-                return Err(StartError::Zero { what });
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Starts the timer of all checks, and the task that keeps the catalog in line.

@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::health::{Mechanism, Report};
-use crate::types::{CheckId, NODE_MAINTENANCE, SERVICE_MAINTENANCE, ServiceId};
+use crate::types::{CheckId, ServiceId};
 
 use super::super::definition::{self, CheckDefinition, ServiceDefinition};
-use super::super::error::{MaintenanceError, RegisterError, UnknownCheck, UnknownService};
+use super::super::error::{RegisterError, UnknownCheck, UnknownService};
 use super::super::kept::{Found, Known, Record};
-use super::{Core, maintenance};
+use super::Core;
 
 /// Ids of what the disk may have otherwise, and what a start has yet to take up.
 #[derive(Debug, Default)]
@@ -300,35 +300,6 @@ impl Core {
         let local = self.state.check(id);
         let local = local.ok_or_else(|| UnknownCheck { id: id.to_string() })?;
         Ok(vec![Record::NoCheck(local.check.id.clone())])
-    }
-
-    pub(in crate::local) fn plan_node_maintenance(&self, reason: Option<&str>) -> Vec<Record> {
-        let id: CheckId = NODE_MAINTENANCE.parse().expect("the id is short");
-        let check = reason.map(|reason| maintenance("node", "Node Maintenance Mode", reason));
-        self.plan_maintenance(id, check)
-    }
-
-    pub(in crate::local) fn plan_service_maintenance(
-        &self,
-        id: &ServiceId,
-        reason: Option<&str>,
-    ) -> Result<Vec<Record>, MaintenanceError> {
-        let unknown = || UnknownService { id: id.to_string() };
-        let service = self.state.service(id).ok_or_else(unknown)?;
-        let check_id = format!("{SERVICE_MAINTENANCE}{}", service.id).parse()?;
-        let check = reason.map(|reason| CheckDefinition {
-            service_id: Some(service.id.clone()),
-            ..maintenance("service", "Service Maintenance Mode", reason)
-        });
-        Ok(self.plan_maintenance(check_id, check))
-    }
-
-    fn plan_maintenance(&self, id: CheckId, check: Option<CheckDefinition>) -> Vec<Record> {
-        match (check, self.state.check(&id).is_some()) {
-            (Some(check), false) => vec![Record::Check(id, Arc::new(check))],
-            (None, true) => vec![Record::NoCheck(id)],
-            (Some(_), true) | (None, false) => Vec::new(),
-        }
     }
 }
 

@@ -6,7 +6,9 @@ mod turns;
 
 use super::*;
 use crate::clock;
+use crate::health::Mechanism;
 use crate::local::definition::tests::{service, ttl};
+use crate::local::error::MaintenanceError;
 use crate::types::Address;
 
 fn seconds(count: u64) -> Duration {
