@@ -5,7 +5,7 @@
 //! mentioned have a name alone, and a check whose service came with no row of its own stands at one
 //! made of what the check says of it. What only lookups of DNS need is not in it.
 //!
-//! **Invariant**: entries are as many as rows; past [`WEIGHT_MAX`] there is no state.
+//! **Invariant**: entries are as many as rows; past `WEIGHT_MAX` there is no state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

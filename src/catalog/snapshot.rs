@@ -104,7 +104,7 @@ pub fn write(state: &State, out: &mut impl io::Write) -> io::Result<()> {
     chunks.finish()
 }
 
-/// Reads the state that [`write`] wrote, streaming, and no further than to its end. It is on its
+/// Reads the state that [`write()`] wrote, streaming, and no further than to its end. It is on its
 /// own: nobody sees it before [`Writer::install`](super::Writer::install).
 ///
 /// # Errors
