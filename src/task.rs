@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,14 +30,7 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let stop = self.stop.clone();
-        #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-        drop(tokio::spawn(self.tracker.track_future(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = future => {}
-            }
-        })));
+        self.spawn_boxed(Box::pin(future), true);
     }
 
     /// Runs `future` to its end: it watches [`Tasks::stopping`] itself and may drain.
@@ -44,8 +38,20 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.spawn_boxed(Box::pin(future), false);
+    }
+
+    /// One kind of task for all futures: the runtime has code of its own for each kind, which for
+    /// all of them would be a fortieth of the program.
+    fn spawn_boxed(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>, ends_at_stop: bool) {
+        let stop = self.stop.clone();
         #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-        drop(tokio::spawn(self.tracker.track_future(future)));
+        drop(tokio::spawn(self.tracker.track_future(async move {
+            tokio::select! {
+                () = stop.cancelled(), if ends_at_stop => {}
+                () = future => {}
+            }
+        })));
     }
 
     /// Runs `body` on a thread of its own named `name` (at most 15 octets are shown by the
