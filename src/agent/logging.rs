@@ -26,6 +26,10 @@ const HELD_OCTETS_MAX: usize = 256 * 1024;
 /// Most that is heard of libraries.
 const OTHERS_LEVEL_MAX: EventLevel = EventLevel::WARN;
 
+/// The consensus library, which warns of each request that a server did not answer: several times a
+/// second while one is away. What an operator must know of that, `raft` and `gossip` say once.
+const CONSENSUS: &str = "openraft";
+
 /// Holds lines back until it is opened. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Gate {
@@ -144,8 +148,14 @@ fn targets(level: Level) -> Targets {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
+    let consensus = if level < LevelFilter::DEBUG {
+        LevelFilter::ERROR
+    } else {
+        LevelFilter::WARN
+    };
     Targets::new()
         .with_target("herald", level)
+        .with_target(CONSENSUS, consensus)
         .with_default(level.min(LevelFilter::from_level(OTHERS_LEVEL_MAX)))
 }
 

@@ -10,6 +10,7 @@ mod kept;
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,8 +104,11 @@ pub(super) struct Partial {
 
 impl Partial {
     fn create(path: PathBuf, writing: Option<Arc<()>>) -> io::Result<Self> {
+        let mut options = File::options();
+        // It has what the log has, and is read by nobody else either.
+        options.write(true).create(true).truncate(true).mode(0o600);
         Ok(Self {
-            file: File::create(&path)?,
+            file: options.open(&path)?,
             path: Some(path),
             _writing: writing,
         })

@@ -195,8 +195,8 @@ impl Observer {
     /// first position.
     fn tell(&self, status: Status) {
         self.core.status.send_if_modified(|told| {
-            if status.leader.is_some() && status.leader != told.leader {
-                self.leader_changes.inc();
+            if status.leader != told.leader {
+                self.log_leader(&status);
             }
             let same = status.role == told.role
                 && status.term == told.term
@@ -207,5 +207,18 @@ impl Observer {
             *told = Arc::new(status);
             !same
         });
+    }
+
+    /// Logs who leads now. Elections are rare, and the first thing to look for when writes failed.
+    fn log_leader(&self, status: &Status) {
+        let term = status.term;
+        let Some(leader) = status.leader else {
+            tracing::warn!("no server leads, term {term}: writes wait, DNS goes on");
+            return;
+        };
+        self.leader_changes.inc();
+        let known = status.servers.iter().find(|server| server.id == leader);
+        let name = known.map_or("another server", |server| server.peer.name.as_str());
+        tracing::info!("server {name} leads, term {term}");
     }
 }
