@@ -1,3 +1,7 @@
+//! What reaches the catalog, when, and what is tried again.
+//!
+//! Long, since each case needs a node, a directory that may refuse, and both sides' state.
+
 use std::sync::Arc;
 use std::time::Duration;
 

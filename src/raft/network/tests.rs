@@ -1,5 +1,7 @@
 //! Both sides over loopback sockets: the network as the consensus library uses it, and a node that
 //! keeps what it was told.
+//!
+//! Long, since every purpose of a connection is tried on the same two nodes.
 
 use std::io::Read as _;
 use std::net::SocketAddr;
