@@ -158,6 +158,9 @@ impl From<WriteError> for ApiError {
             WriteError::Refused(refusal) => refusal.into(),
             WriteError::Propose(ProposeError::NoLeader) => Self::internal(text).retry(),
             WriteError::Propose(ProposeError::Deadline { .. }) => Self::internal(text),
+            WriteError::Propose(ProposeError::TooLarge { .. }) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+            }
             WriteError::Propose(ProposeError::Busy { .. }) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, text).retry()
             }

@@ -26,6 +26,10 @@ const BATCHES_MAX: usize = 64;
 /// Longest wait, after another server has carried a command out, until it is applied here too.
 const APPLIED_HERE: Duration = Duration::from_millis(100);
 
+/// Octets of one command in its stored form. What is in the log must fit into one message to the
+/// other servers, or they would wait for it for ever.
+pub(super) const COMMAND_OCTETS_MAX: usize = 4 << 20;
+
 /// Bounds of the queue of commands.
 #[derive(Clone, Debug)]
 pub struct Bounds {
@@ -66,6 +70,15 @@ pub enum ProposeError {
     /// writing. Nothing changed.
     #[error("No cluster leader")]
     NoLeader,
+    /// Its operations are too many, or too long, for one entry of the log. Nothing changed; the same
+    /// command fails again.
+    #[error("write has {octets} octets, at most {limit} are taken at once")]
+    TooLarge {
+        /// Octets of the command in its stored form.
+        octets: usize,
+        /// Octets that are taken.
+        limit: usize,
+    },
 }
 
 /// Queues commands. Clones share the queue.
@@ -176,6 +189,7 @@ impl Proposer {
         let start = clock::now();
         let hold_until = start + limit.min(self.core.hold);
         let command = stored::encode(&command);
+        check_size(&command)?;
         loop {
             match self.try_once(command.clone(), start + limit).await? {
                 Ok(outcome) => {
@@ -295,11 +309,24 @@ impl Sender {
     }
 }
 
+/// # Errors
+/// [`ProposeError::TooLarge`].
+pub(super) fn check_size(command: &Bytes) -> Result<(), ProposeError> {
+    match command.len() {
+        ..=COMMAND_OCTETS_MAX => Ok(()),
+        octets => Err(ProposeError::TooLarge {
+            octets,
+            limit: COMMAND_OCTETS_MAX,
+        }),
+    }
+}
+
 /// What another server says of a command. It has done nothing unless it says so, or does not know.
 fn fate(result: Result<Outcome, ProposeError>) -> Result<Outcome, Fate> {
     result.map_err(|error| match error {
         ProposeError::NoLeader | ProposeError::Busy { .. } => Fate::NotLeading,
-        ProposeError::Deadline { .. } => Fate::Unknown,
+        // Whoever forwards checks the size first, so this is another limit than our own.
+        ProposeError::Deadline { .. } | ProposeError::TooLarge { .. } => Fate::Unknown,
     })
 }
 

@@ -236,6 +236,7 @@ pub(super) enum Unproposed {
     Busy { limit: u64 },
     Deadline { limit: Duration },
     NoLeader,
+    TooLarge { octets: u64, limit: u64 },
 }
 
 impl From<ProposeError> for Unproposed {
@@ -246,6 +247,10 @@ impl From<ProposeError> for Unproposed {
             },
             ProposeError::Deadline { limit } => Self::Deadline { limit },
             ProposeError::NoLeader => Self::NoLeader,
+            ProposeError::TooLarge { octets, limit } => Self::TooLarge {
+                octets: u64::try_from(octets).unwrap_or(u64::MAX),
+                limit: u64::try_from(limit).unwrap_or(u64::MAX),
+            },
         }
     }
 }
@@ -258,6 +263,10 @@ impl From<Unproposed> for ProposeError {
             },
             Unproposed::Deadline { limit } => Self::Deadline { limit },
             Unproposed::NoLeader => Self::NoLeader,
+            Unproposed::TooLarge { octets, limit } => Self::TooLarge {
+                octets: usize::try_from(octets).unwrap_or(usize::MAX),
+                limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            },
         }
     }
 }

@@ -12,6 +12,7 @@ use std::io;
 use crate::catalog::Outcome;
 use crate::clock;
 use crate::raft::peer::{Answers, Failed};
+use crate::raft::proposer;
 use crate::raft::snapshots::{Image, Incoming, Kept};
 use crate::raft::types::Types;
 use crate::raft::{FreshError, ProposeError};
@@ -103,6 +104,10 @@ impl Answers for Node {
                 Fate::NotLeading | Fate::Stopped => ProposeError::NoLeader,
                 Fate::Unknown => ProposeError::Deadline { limit },
             };
+            let size = commands.iter().try_for_each(proposer::check_size);
+            if let Err(too_large) = size {
+                return vec![Err(too_large); commands.len()];
+            }
             let results = self.core.submit(commands).await;
             results
                 .into_iter()

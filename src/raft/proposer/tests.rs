@@ -137,3 +137,21 @@ async fn a_command_is_held_until_there_is_a_leader_and_not_longer() {
     assert_eq!(outcome, Ok(Outcome::Applied { index: Index(2) }));
     assert!(tasks.stop(Duration::from_secs(10)).await);
 }
+
+#[tokio::test]
+async fn a_command_that_is_too_large_for_a_message_is_refused_and_changes_nothing() {
+    let tasks = Tasks::new();
+    let (raft, reader) = started(&tasks).await;
+    let mut large = command();
+    let operation = large.operations[0].clone();
+    large.operations = vec![operation; COMMAND_OCTETS_MAX / "gone".len()];
+    let octets = stored::encode(&large).len();
+    let before = reader.applied();
+    let outcome = raft.propose(&RequestContext::default(), large).await;
+    let limit = COMMAND_OCTETS_MAX;
+    assert_eq!(outcome, Err(ProposeError::TooLarge { octets, limit }));
+    assert_eq!(reader.applied(), before);
+    let outcome = raft.propose(&RequestContext::default(), command()).await;
+    assert!(outcome.is_ok());
+    assert!(tasks.stop(Duration::from_secs(10)).await);
+}
