@@ -6,6 +6,7 @@
 
 mod agents;
 mod client;
+mod cluster;
 mod consul;
 mod pool;
 mod process;
