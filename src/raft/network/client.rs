@@ -107,10 +107,10 @@ impl RaftNetworkV2<Types> for Client {
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
         Box::pin(async move {
-            let link = self.append.link().await.map_err(unreachable)?;
             let pipe = Pipe {
                 input: Some(input),
-                link,
+                target: Arc::clone(&self.append),
+                link: None,
                 parts: VecDeque::new(),
                 in_flight: VecDeque::new(),
                 octets: 0,
@@ -188,7 +188,10 @@ impl RaftNetworkV2<Types> for Client {
 /// Entries on their way: sent one behind the other, answered in the same order.
 struct Pipe<S> {
     input: Option<S>,
-    link: Arc<Link>,
+    target: Arc<Target>,
+    /// Opened for the first request: the library pauses before it gives that, and nowhere else,
+    /// after a server could not be reached.
+    link: Option<Arc<Link>>,
     /// Parts of a long request that are still to be sent.
     parts: VecDeque<AppendEntriesRequest<Types>>,
     in_flight: VecDeque<Sent>,
@@ -223,7 +226,7 @@ where
             {
                 if let Err(error) = self.send(part).await {
                     self.over = true;
-                    return Some(Err(broken(error)));
+                    return Some(Err(error));
                 }
             }
             let takes = self.has_room() && self.parts.is_empty() && self.input.is_some();
@@ -246,10 +249,18 @@ where
         self.in_flight.len() < STREAM_IN_FLIGHT_MAX && self.octets < STREAM_OCTETS_MAX
     }
 
-    async fn send(&mut self, request: AppendEntriesRequest<Types>) -> Result<(), LinkError> {
+    async fn send(&mut self, request: AppendEntriesRequest<Types>) -> Result<(), Failure> {
+        let link = match &self.link {
+            Some(link) => link,
+            None => {
+                let link = self.target.link().await.map_err(unreachable)?;
+                self.link.insert(link)
+            }
+        };
         let previous = request.prev_log_id;
         let last = request.entries.last().map(RaftEntry::log_id).or(previous);
-        let (octets, answer) = self.link.send(&Request::Append(request)).await?;
+        let sent = link.send(&Request::Append(request)).await;
+        let (octets, answer) = sent.map_err(broken)?;
         self.octets += octets;
         self.in_flight.push_back(Sent {
             previous,

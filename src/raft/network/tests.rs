@@ -36,6 +36,7 @@ use crate::types::{Consistency, Index};
 
 mod hostile;
 mod secure;
+mod streams;
 
 const LEADER: ServerId = ServerId(1);
 const FOLLOWER: ServerId = ServerId(2);

@@ -79,7 +79,7 @@ impl Node {
         moved.await.unwrap_or(true)
     }
 
-    /// Where each other server is, as the leader knows.
+    /// Where each other server is that the leader has reached.
     pub(in crate::raft) fn progress(&self) -> BTreeMap<ServerId, Index> {
         self.core.progress()
     }
@@ -110,9 +110,12 @@ impl Core {
         let metrics = metrics.borrow_watched();
         let others = metrics.replication.iter().flatten();
         let others = others.filter(|(id, _)| **id != self.id);
-        others
-            .map(|(id, matched)| (*id, Index(matched.map_or(0, |matched| matched.index))))
-            .collect()
+        // Who was never reached has no place, not the first one: it is close to nothing.
+        let reached = |(id, matched): (&ServerId, &Option<_>)| {
+            let matched: &openraft::alias::LogIdOf<Types> = matched.as_ref()?;
+            Some((*id, Index(matched.index)))
+        };
+        others.filter_map(reached).collect()
     }
 
     async fn change(&self, change: Change) -> Result<(), ChangeError> {

@@ -96,3 +96,24 @@ async fn a_cluster_is_founded_once() {
     }
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn who_was_never_reached_has_got_nowhere() {
+    let mut cluster = Cluster::start(1).await;
+    let network = cluster.network.clone();
+    let second = TestServer::start(config(2, None), &network).await.unwrap();
+    let (id, peer) = (second.id(), second.config.peer.clone());
+    network.isolate(id);
+    let leader = cluster.leader().await;
+    let learns = leader.raft.change(Change::AddLearner(id, peer)).await;
+    assert_eq!(learns, Ok(()));
+    let index = leader.write().await;
+    assert_eq!(leader.raft.progress().get(&id), None);
+    network.heal();
+    eventually("it has kept up", async || {
+        leader.raft.progress().get(&id) >= Some(&index)
+    })
+    .await;
+    assert!(second.reader.applied() >= Index(1));
+    cluster.stop().await;
+}
