@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::dns::Freshness;
 use crate::gossip::pool::Pool;
 use crate::gossip::tags;
-use crate::raft::{self, Peers, Raft, ServerId, Status};
+use crate::raft::{Peers, Raft, ServerId, Status};
 use crate::reconcile::{self, OwnServer};
 use crate::task::Tasks;
 use crate::types::MemberStatus;
@@ -57,6 +57,10 @@ fn own(config: &Config) -> OwnServer {
         datacenter: identity.datacenter.clone(),
         bootstrap: identity.bootstrap || identity.development,
         expect: identity.expect,
+        joins: {
+            let join = &config.gossip.lan.join;
+            !(join.start.is_empty() && join.retry.is_empty())
+        },
     }
 }
 
@@ -65,7 +69,7 @@ fn own(config: &Config) -> OwnServer {
 /// finds a leader.
 pub(super) async fn start(config: &Config, lan: &Pool, raft: &Raft, tasks: &Tasks) {
     let own = own(config);
-    let alone = own.bootstrap && !raft.status().is_initialized();
+    let alone = own.bootstrap && !own.joins && !raft.status().is_initialized();
     reconcile::start_servers(own, lan.clone(), raft, tasks);
     if alone {
         let mut status = raft.status_changed();
@@ -92,10 +96,6 @@ pub(super) fn freshness(own: ServerId, raft: Option<&Raft>, tasks: &Tasks) -> Ar
         return freshness;
     };
     let status = raft.status();
-    // What was in the log is applied.
-    if status.is_initialized() {
-        freshness.set_loaded();
-    }
     tell(own, &status, &freshness);
     tasks.spawn(follow(own, raft.clone(), Arc::clone(&freshness)));
     freshness
@@ -120,7 +120,7 @@ async fn changed(status: &mut watch::Receiver<Arc<Status>>) {
 }
 
 fn tell(own: ServerId, status: &Status, freshness: &Freshness) {
-    if has_state(own, status) {
+    if status.has_state(own) {
         freshness.set_loaded();
     }
     if status.leads() {
@@ -128,13 +128,6 @@ fn tell(own: ServerId, status: &Status, freshness: &Freshness) {
     } else {
         freshness.heard(status.last_contact(clock::now()).unwrap_or(UNHEARD));
     }
-}
-
-/// Whether a first state of the catalog is here. Somebody new gets a vote only once it has caught
-/// up; until then its catalog lacks what others have.
-fn has_state(own: ServerId, status: &Status) -> bool {
-    let votes = |server: &raft::Server| server.id == own && server.voter;
-    status.leads() || (status.applied.0 > 0 && status.servers.iter().any(votes))
 }
 
 #[cfg(test)]
@@ -161,7 +154,7 @@ mod tests {
 
     #[test]
     fn somebody_new_has_a_state_once_it_votes() {
-        let has = |status: &Status| has_state(ServerId(1), status);
+        let has = |status: &Status| status.has_state(ServerId(1));
         assert!(!has(&Status::default()));
         assert!(!has(&status(Role::Learner, false, 7)));
         assert!(!has(&status(Role::Follower, true, 0)));

@@ -305,7 +305,7 @@ impl Directory {
     async fn refresh(&self, raft: &Raft, consistency: Consistency) -> Result<Fresh, FreshError> {
         let status = raft.status();
         let stale = consistency == Consistency::Stale;
-        if stale && status.is_initialized() {
+        if stale && status.has_state(raft.id()) {
             return Ok(Fresh::stale(&status));
         }
         let least = if stale {

@@ -2,11 +2,13 @@
 //!
 //! `window` is the log as it was accepted, `disk` the file and `writer` the way from one to the
 //! other; `record` and `facts` say how it looks there. Entries are readable as soon as they are
-//! accepted, and acknowledged once they last.
+//! accepted, and acknowledged once they last. `decided` bridges the time until the log says itself
+//! how far it is decided.
 //!
 //! **Invariant**: whatever was acknowledged is there after the power fails.
 //! **Invariant**: what is read is what was written, or an error.
 
+mod decided;
 mod disk;
 mod facts;
 mod load;
@@ -39,7 +41,7 @@ use self::window::Window;
 use self::writer::{Shared, Waiter};
 use super::types::{ServerId, Types};
 
-pub(super) use self::disk::OpenError;
+pub(super) use self::disk::{OpenError, remedy};
 pub use self::load::{Load, LoadError, open as open_load, run as run_load};
 pub(super) use self::writer::Condition;
 
@@ -124,6 +126,11 @@ impl LogStore {
     pub(super) fn is_initialized(&self) -> bool {
         let (vote, last) = self.shared().look(|log| (log.facts().vote, log.last()));
         vote.is_some() || last.is_some()
+    }
+
+    /// Nothing more comes: what waits is written, then the file is closed.
+    pub(super) fn end(&self) {
+        self.shared().abandon();
     }
 
     /// The cluster that this server is in.

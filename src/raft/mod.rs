@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -140,6 +141,8 @@ pub enum Change {
     Remove(ServerId),
     /// A server is known by another name or address from now on.
     Update(ServerId, Peer),
+    /// A change that nobody finished is finished: see [`Status::unsettled`].
+    Settle,
 }
 
 /// This server's part in the cluster. Clones lead to the same; with the last one, it ends.
@@ -237,6 +240,11 @@ pub async fn alone_at(
 }
 
 impl Raft {
+    /// Who this server is.
+    pub fn id(&self) -> ServerId {
+        self.node.core.id
+    }
+
     /// What this server knows of the cluster now.
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status.borrow())
@@ -258,10 +266,24 @@ impl Raft {
         context: &RequestContext,
         command: Command,
     ) -> Result<Outcome, ProposeError> {
-        let (proposer, context) = (self.proposer.clone(), context.clone());
-        let outcome = async move { proposer.propose(&context, command).await };
+        let proposer = self.proposer.clone();
+        let limit = context.deadline.unwrap_or(self.node.core.deadline);
+        let context = context.clone();
+        let begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&begun);
+        let outcome = async move {
+            begins.store(true, Ordering::Relaxed);
+            proposer.propose(&context, command).await
+        };
         let outcome = self.node.on_thread(outcome).await;
-        outcome.unwrap_or(Err(ProposeError::NoLeader))
+        outcome.unwrap_or_else(|| {
+            // What was dropped half-way may be in the log already.
+            Err(if begun.load(Ordering::Relaxed) {
+                ProposeError::Deadline { limit }
+            } else {
+                ProposeError::NoLeader
+            })
+        })
     }
 
     /// Waits until what is applied here is as fresh as `consistency` asks for: stale reads at once;

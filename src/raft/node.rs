@@ -11,6 +11,7 @@
 mod answers;
 mod change;
 mod observe;
+mod owner;
 mod reads;
 mod start;
 mod timers;

@@ -61,9 +61,9 @@ pub enum ProposeError {
         limit: usize,
     },
     /// Not applied in time. It may still be applied; registrations may be repeated safely.
-    #[error("write was not applied within {limit:?}")]
+    #[error("write may have been stored, but has no outcome (waited at most {limit:?})")]
     Deadline {
-        /// How long was waited.
+        /// Longest wait.
         limit: Duration,
     },
     /// Nobody orders commands: there is no leader, the agent stops, or this server has stopped

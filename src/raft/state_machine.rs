@@ -37,6 +37,8 @@ use thread::{ApplyThread, Decided};
 const BATCH_LENGTH_MAX: usize = 512;
 /// Octets of commands since the last snapshot that ask for another one.
 const SNAPSHOT_OCTETS: u64 = 64 << 20;
+/// Octets after which it is asked for again, if it was not made.
+const SNAPSHOT_OCTETS_STEP: u64 = SNAPSHOT_OCTETS / 8;
 
 /// What the state machine tells others.
 #[derive(Clone, Debug)]
@@ -186,7 +188,10 @@ impl StateMachine {
 
     fn count(&self, octets: u64) {
         let before = self.told.octets.fetch_add(octets, Ordering::Relaxed);
-        if before < SNAPSHOT_OCTETS && before + octets >= SNAPSHOT_OCTETS {
+        let after = before + octets;
+        // Again and again: the library does not listen while it makes one.
+        let step = |octets| octets / SNAPSHOT_OCTETS_STEP;
+        if after >= SNAPSHOT_OCTETS && step(before) != step(after) {
             self.told.snapshot_due.notify_one();
         }
     }

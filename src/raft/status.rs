@@ -50,6 +50,9 @@ pub struct Status {
     pub heard: Option<Instant>,
     /// All servers of the newest membership that is known; empty before the bootstrap.
     pub servers: Vec<Server>,
+    /// Whether a change of them is half done: the majorities of before and after are both asked
+    /// for. Stays so if the leader that made the change ended amid it.
+    pub unsettled: bool,
     /// Newest position in the log.
     pub last_log: Index,
     /// Position up to which the log is decided, as far as this server knows.
@@ -71,6 +74,14 @@ impl Status {
     /// Whether it leads.
     pub fn leads(&self) -> bool {
         self.role == Role::Leader
+    }
+
+    /// Whether there is a state of the catalog here that the cluster had, on the server `own`.
+    /// Somebody new gets a vote only once it has caught up; until then its catalog lacks what others
+    /// have.
+    pub fn has_state(&self, own: ServerId) -> bool {
+        let votes = |server: &Server| server.id == own && server.voter;
+        self.leads() || (self.applied > Index::ZERO && self.servers.iter().any(votes))
     }
 
     /// Whether it is a part of a cluster, so that it must never found another one.

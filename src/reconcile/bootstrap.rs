@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long the same servers must be in sight before one of them founds: whoever starts at the same
 /// time is heard of by all others within that.
 const SETTLE: Duration = Duration::from_millis(500);
+/// How long a server that is to lead alone, but also to join others, looks for those first: its host
+/// may have been rebuilt while they went on.
+const LOOK_FOR_OTHERS: Duration = Duration::from_secs(5);
 /// Longest wait for another server's answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -87,19 +90,25 @@ fn candidates(own: &OwnServer, members: &[Member]) -> Vec<Candidate> {
         .collect()
 }
 
-/// Decides from what is known. `asked` is what others have answered so far.
+/// Decides from what is known. `asked` is what others have answered so far; `early` says that others
+/// may be about to show.
 fn decide(
     own: &OwnServer,
     members: &[Member],
     status: &Status,
     asked: &BTreeMap<ServerId, Asked>,
+    early: bool,
 ) -> Decision {
     if status.is_initialized() {
         return Decision::Member;
     }
     let alone = BTreeMap::from([(own.id, own.peer.clone())]);
     if own.bootstrap {
-        return Decision::Found(alone);
+        let others = candidates(own, members);
+        if others.is_empty() && own.joins && early {
+            return Decision::Wait("the servers that it is to join".to_owned());
+        }
+        return wait_for_answers(&others, asked).unwrap_or(Decision::Found(alone));
     }
     if own.expect == 0 {
         return Decision::Wait("a server of the cluster to take this one in".to_owned());
@@ -178,6 +187,7 @@ pub(super) async fn run(own: OwnServer, members: impl Members, raft: Raft) {
         own,
         members,
         raft,
+        until: clock::now() + LOOK_FOR_OTHERS,
         said: String::new(),
     };
     driver.run().await;
@@ -187,6 +197,8 @@ struct Driver<M> {
     own: OwnServer,
     members: M,
     raft: Raft,
+    /// Until when others may be about to show.
+    until: Instant,
     /// What was logged last, so that it is not said twice.
     said: String,
 }
@@ -236,7 +248,8 @@ impl<M: Members> Driver<M> {
         let members = self.members.members();
         let mut asked = BTreeMap::new();
         loop {
-            match decide(&self.own, &members, &self.raft.status(), &asked) {
+            let early = clock::now() < self.until;
+            match decide(&self.own, &members, &self.raft.status(), &asked, early) {
                 Decision::Ask(id, address) => {
                     asked.insert(id, self.ask(address).await);
                 }

@@ -28,6 +28,7 @@ pub(super) fn own(number: u8, expect: u32) -> OwnServer {
         datacenter: "dc1".parse().unwrap(),
         bootstrap: false,
         expect,
+        joins: false,
     }
 }
 

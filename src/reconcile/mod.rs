@@ -68,6 +68,8 @@ pub struct OwnServer {
     pub bootstrap: bool,
     /// Servers to wait for before it founds one with them; 0 if it founds none that way.
     pub expect: u32,
+    /// Whether it is told whom to join, so that there may be a cluster that it does not see yet.
+    pub joins: bool,
 }
 
 /// Where members are read.

@@ -269,6 +269,12 @@ async fn lead(own: &OwnServer, members: &impl Members, raft: &Raft) {
         let Status {
             servers, last_log, ..
         } = &*status;
+        if status.unsettled {
+            let why = "the change that another leader had begun is finished";
+            carry_out(raft, Change::Settle, why).await;
+            tokio::time::sleep(PACE).await;
+            continue;
+        }
         let steady = close.steady(&raft.progress(), *last_log, clock::now());
         let plan = plan(own, &members.members(), servers, &steady);
         for text in news(&mut refused, plan.refused) {

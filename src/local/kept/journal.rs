@@ -98,7 +98,9 @@ impl Journal {
             (file, octets.map_or(0, |octets| octets.len()))
         } else {
             let text = encode(kind, &content.lines);
-            (replace(&path, &text)?, text.len())
+            let (file, lasts) = replace(&path, &text)?;
+            lasts?;
+            (file, text.len())
         };
         let octets = u64::try_from(length).unwrap_or(u64::MAX);
         let journal = Self {
@@ -149,17 +151,19 @@ impl Journal {
     /// Writes the file anew: it then holds `records` and nothing else.
     ///
     /// # Errors
-    /// It cannot be written. The file is as it was.
+    /// It cannot be written: the file is as it was. Or whether it lasts is not known: then nothing is
+    /// appended before it is written anew.
     pub(super) fn rewrite(&mut self, records: Vec<Record>) -> Result<(), FileError> {
         let lines: Vec<_> = records.into_iter().map(|record| vec![record]).collect();
         let text = encode(self.kind, &lines);
         match replace(&self.path, &text) {
-            Ok(file) => {
+            Ok((file, lasts)) => {
+                // It has the name now, whatever happened after that: nothing goes to the old one.
                 self.file = file;
                 self.octets = u64::try_from(text.len()).unwrap_or(u64::MAX);
                 self.rewrite_at = REWRITE_FROM.max(self.octets.saturating_mul(REWRITE_FACTOR));
-                self.broken = false;
-                Ok(())
+                self.broken = lasts.is_err();
+                lasts
             }
             Err(error) => {
                 // Not at every write.
@@ -238,27 +242,33 @@ fn append_line(line: &[Record], text: &mut Vec<u8>) {
     record::write(line, text).expect("a record has no map whose keys are no texts");
 }
 
-/// Puts a file in the place of another, whole or not at all.
-fn replace(path: &Path, text: &[u8]) -> Result<File, FileError> {
+/// Puts a file in the place of another, whole or not at all: the file, and whether its name lasts.
+///
+/// # Errors
+/// The file is not in that place.
+fn replace(path: &Path, text: &[u8]) -> Result<(File, Result<(), FileError>), FileError> {
     let temporary = path.with_extension("new");
+    let failed = |source| FileError::new("write", path, source);
     let write = || {
-        let mut file = private()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&temporary)?;
+        if let Err(error) = std::fs::remove_file(&temporary)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let mut file = private().append(true).create_new(true).open(&temporary)?;
         file.write_all(text)?;
         file.sync_all()?;
+        // What is needed after the change of names is there before it.
+        let directory = path.parent().map(File::open).transpose()?;
         std::fs::rename(&temporary, path)?;
-        if let Some(directory) = path.parent() {
-            File::open(directory)?.sync_all()?;
-        }
-        OpenOptions::new().append(true).open(path)
+        Ok((file, directory))
     };
-    write().map_err(|source| {
+    let (file, directory) = write().map_err(|source| {
         drop(std::fs::remove_file(&temporary));
-        FileError::new("write", path, source)
-    })
+        failed(source)
+    })?;
+    let lasts = directory.map_or(Ok(()), |directory| directory.sync_all());
+    Ok((file, lasts.map_err(failed)))
 }
 
 /// Tokens and addresses of others are nobody's business.

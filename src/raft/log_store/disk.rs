@@ -13,11 +13,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use openraft::alias::EntryOf;
+use openraft::alias::{EntryOf, LogIdOf};
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::raft::types::Types;
 
+use super::decided::{Decided, confirmed};
 use super::facts::{Fact, Facts};
 use super::record::{FORMAT, decode_entry, decode_format, encode_entry, seal, unseal, weight};
 use super::window::Window;
@@ -58,9 +59,8 @@ pub(in crate::raft) enum OpenError {
     },
     /// The file does not hold what was written.
     #[error(
-        "the log {path} is damaged: {reason}; move the directory {} away and start again: \
-         the server then joins as a new one and gets everything from the others",
-        path.parent().unwrap_or(path).display()
+        "the log {path} is damaged: {reason}; {}",
+        remedy(path.parent().unwrap_or(path))
     )]
     Damaged {
         /// The file.
@@ -71,6 +71,17 @@ pub(in crate::raft) enum OpenError {
     /// The system refuses the thread that writes.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
+}
+
+/// What whoever runs the server is to do when its log is lost. With its old id it would count as the
+/// server that has promised and stored what is lost.
+pub(in crate::raft) fn remedy(directory: &Path) -> String {
+    format!(
+        "move the directory {} and the file {} away and start again: the server then joins as a new \
+         one and gets everything from the others",
+        directory.display(),
+        directory.with_file_name("node-id").display(),
+    )
 }
 
 /// One change of what the file holds. Order counts.
@@ -89,6 +100,7 @@ pub(super) enum Change {
 pub(super) struct Disk {
     path: PathBuf,
     open: RwLock<Option<Open>>,
+    decided: Decided,
 }
 
 /// The database goes before the lock does.
@@ -107,9 +119,14 @@ impl Disk {
     pub(super) fn open(directory: &Path, recent_max: usize) -> Result<(Self, Window), OpenError> {
         let path = directory.join(FILE);
         let lock = lock(directory, &path)?;
+        let decided = Decided::open(directory);
+        let (decided, told) = decided.map_err(|source| OpenError::Io {
+            path: path.clone(),
+            source,
+        })?;
         let guarded = || {
             let database = open_file(directory, &path)?;
-            let window = scan(&database, &path, recent_max)?;
+            let window = scan(&database, &path, recent_max, told)?;
             Ok((database, window))
         };
         // The library may panic over a file that somebody else has changed.
@@ -123,7 +140,18 @@ impl Disk {
             database,
             _lock: lock,
         }));
-        Ok((Self { path, open }, window))
+        let disk = Self {
+            path,
+            open,
+            decided,
+        };
+        Ok((disk, window))
+    }
+
+    /// Keeps how far the log is decided until a transaction does; survives the process, not a power
+    /// failure.
+    pub(super) fn decide(&self, position: &LogIdOf<Types>) {
+        self.decided.write(position);
     }
 
     /// Writes `changes` in this order, and removes up to `remove_max` of the entries before
@@ -298,7 +326,12 @@ fn found(database: &Database) -> io::Result<()> {
 }
 
 /// Reads and checks all that is there.
-fn scan(database: &Database, path: &Path, recent_max: usize) -> Result<Window, OpenError> {
+fn scan(
+    database: &Database,
+    path: &Path,
+    recent_max: usize,
+    decided: Option<LogIdOf<Types>>,
+) -> Result<Window, OpenError> {
     let transaction = database
         .begin_read()
         .map_err(|error| classify(path, error))?;
@@ -308,14 +341,24 @@ fn scan(database: &Database, path: &Path, recent_max: usize) -> Result<Window, O
     let entries = transaction.open_table(ENTRIES);
     let entries = entries.map_err(|error| classify(path, error))?;
     let rows = entries.range(keep_from..);
+    let mut found = None;
     for row in rows.map_err(|error| classify(path, error))? {
         let (index, value) = row.map_err(|error| classify(path, error))?;
         let index = index.value();
         let entry = decode_entry(index, value.value())
             .map_err(|error| damaged(path, &format!("entry {index}: {error}")))?;
+        if decided.is_some_and(|decided| decided.index == index) {
+            found = Some(entry.log_id);
+        }
         let appended = window.append(entry);
         appended.map_err(|error| damaged(path, &format!("entry {index}: {error}")))?;
         window.set_durable(u64::MAX);
+    }
+    let confirmed = decided.and_then(|decided| confirmed(decided, found, window.last()));
+    if confirmed > window.facts().committed
+        && let Some(confirmed) = confirmed
+    {
+        window.set(Fact::Committed(confirmed));
     }
     Ok(window)
 }

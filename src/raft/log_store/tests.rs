@@ -25,10 +25,10 @@ use crate::raft::types::{Peer, Proposal, ServerId, Types};
 use crate::task::Tasks;
 
 /// A directory of its own, gone with this.
-struct Directory(PathBuf);
+pub(super) struct Directory(pub(super) PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("herald-log-{}-{count}", std::process::id());

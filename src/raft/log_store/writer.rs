@@ -239,6 +239,9 @@ impl Shared {
     /// # Errors
     /// The log has ended. Nothing changed.
     pub(super) fn set_committed(&self, fact: Fact) -> io::Result<()> {
+        if let (Some(disk), Fact::Committed(position)) = (&self.disk, &fact) {
+            disk.decide(position);
+        }
         let mut state = self.lock();
         state.usable()?;
         state.window.set(fact);

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::ChangeMembers;
+use openraft::alias::LogIdOf;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::{ChangeMembers, Instant as _};
 use tokio::time::timeout;
 
 use crate::raft::types::{Peer, ServerId, Types};
@@ -79,7 +80,7 @@ impl Node {
         moved.await.unwrap_or(true)
     }
 
-    /// Where each other server is that the leader has reached.
+    /// Where each other server is that has answered the leader just now.
     pub(in crate::raft) fn progress(&self) -> BTreeMap<ServerId, Index> {
         self.core.progress()
     }
@@ -110,10 +111,13 @@ impl Core {
         let metrics = metrics.borrow_watched();
         let others = metrics.replication.iter().flatten();
         let others = others.filter(|(id, _)| **id != self.id);
-        // Who was never reached has no place, not the first one: it is close to nothing.
-        let reached = |(id, matched): (&ServerId, &Option<_>)| {
-            let matched: &openraft::alias::LogIdOf<Types> = matched.as_ref()?;
-            Some((*id, Index(matched.index)))
+        // Who was never reached has no place, not the first one: it is close to nothing. The place
+        // of one that is silent by now is what it was.
+        let answers = metrics.heartbeat.as_ref();
+        let reached = |(id, matched): (&ServerId, &Option<LogIdOf<Types>>)| {
+            let answered = answers?.get(id)?.as_ref()?;
+            let place = Index(matched.as_ref()?.index);
+            (answered.elapsed() < self.timers.silence).then_some((*id, place))
         };
         others.filter_map(reached).collect()
     }
@@ -139,6 +143,8 @@ impl Core {
             Change::Update(id, peer) => {
                 (ChangeMembers::SetNodes(BTreeMap::from([(id, peer)])), true)
             }
+            // Nothing on top of the change that was begun, so that only its end is left.
+            Change::Settle => (ChangeMembers::AddVoterIds(BTreeSet::new()), true),
         };
         let changed = timeout(CHANGE, self.library.change_membership(members, retain)).await;
         match changed {
@@ -156,7 +162,8 @@ impl Core {
         let progress = self.progress();
         let status = Arc::clone(&self.status.borrow());
         let voters = status.servers.iter().filter(|server| server.voter);
-        let others = voters.filter(|server| server.id != self.id);
+        // One that does not answer could not take over.
+        let others = voters.filter(|server| progress.contains_key(&server.id));
         let heir = others.max_by_key(|server| progress.get(&server.id));
         let Some(heir) = heir else {
             return false;

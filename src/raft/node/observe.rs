@@ -185,6 +185,7 @@ impl Observer {
             leader_address: address,
             heard,
             servers,
+            unsettled: membership.get_joint_config().len() > 1,
             last_log: index(metrics.last_log_index),
             committed: index(local.max(cluster)),
             applied: *self.core.applied.borrow(),
@@ -203,6 +204,7 @@ impl Observer {
                 && status.leader == told.leader
                 && status.leader_address == told.leader_address
                 && status.servers == told.servers
+                && status.unsettled == told.unsettled
                 && (status.applied == Index::ZERO) == (told.applied == Index::ZERO);
             *told = Arc::new(status);
             !same

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::Writer;
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::raft::log_store::LogStore;
+use crate::raft::log_store::{LogStore, remedy};
 use crate::raft::peer::Asks;
 use crate::raft::proposer::{self, Proposer};
 use crate::raft::snapshots::{Image, Kept};
@@ -98,12 +98,12 @@ where
     N::Network: NetSnapshot<Types, SnapshotData = Image>,
 {
     let (stopping, running) = (parts.tasks.stopping(), parts.running.clone());
-    let library = match open(parts).await {
+    let (library, log) = match open(parts).await {
         Ok(started) => {
-            let library = started.0.core.library.clone();
+            let (library, log) = (started.0.core.library.clone(), started.0.log.clone());
             // Nobody waits any more: then the node is dropped here, and all ends below.
             drop(ready.send(Ok(started)));
-            library
+            (library, log)
         }
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -114,6 +114,7 @@ where
     if tokio::time::timeout(END, library.shutdown()).await.is_err() {
         tracing::warn!("Raft has not ended in {END:?}");
     }
+    log.end();
 }
 
 async fn open<N>(parts: Parts<N>) -> Result<Started, StartError>
@@ -124,7 +125,7 @@ where
     let (config, tasks) = (&parts.config, &parts.tasks);
     let directory = config.directory.as_deref();
     let mut log = LogStore::open(directory, tasks).map_err(log_error)?;
-    own(&log, config).await?;
+    super::owner::own(&log, config).await?;
     parts.cluster.send_replace(log.cluster());
     let (kept, loaded) = Kept::open(directory).map_err(log_error)?;
     let reaches = loaded.as_ref().and_then(|loaded| loaded.meta.last_log_id);
@@ -186,37 +187,17 @@ where
     Ok((Arc::new(node), proposer))
 }
 
-/// Makes the log this server's, unless it is another one's.
-async fn own(log: &LogStore, config: &Config) -> Result<(), StartError> {
-    match log.owner() {
-        Some(owner) if owner != config.id => Err(StartError::Log(format!(
-            "the log in {} is that of server {owner}, and this one is {}: start it with its id \
-             (node-id), or move the directory away: it then joins as a new one",
-            config
-                .directory
-                .as_deref()
-                .unwrap_or(Path::new("memory"))
-                .display(),
-            config.id,
-        ))),
-        Some(_) => Ok(()),
-        None => log.set_owner(config.id).await.map_err(log_error),
-    }
-}
-
-fn log_error(error: impl std::fmt::Display) -> StartError {
+pub(super) fn log_error(error: impl std::fmt::Display) -> StartError {
     StartError::Log(error.to_string())
 }
 
 /// The log begins behind what the snapshots hold.
 fn gap(config: &Config) -> String {
-    let directory = config.directory.as_deref().map_or_else(
-        || "memory".to_owned(),
-        |directory| directory.display().to_string(),
-    );
+    let directory = config.directory.as_deref().unwrap_or(Path::new("memory"));
     format!(
-        "the log in {directory} begins later than its newest readable snapshot ends, so what is \
-         between them is lost here; move {directory} away and start again: this server then joins \
-         as a new one and gets everything from the others"
+        "the log in {} begins later than its newest readable snapshot ends, so what is between \
+         them is lost here; {}",
+        directory.display(),
+        remedy(directory)
     )
 }

@@ -119,6 +119,44 @@ async fn a_log_without_its_snapshot_is_refused_with_the_repair() {
 }
 
 #[tokio::test]
+async fn a_server_whose_log_is_gone_does_not_pretend_that_it_had_none() {
+    let directory = Directory::new();
+    let cluster = Cluster::of(directory.configs(1)).await;
+    cluster.servers[0].write().await;
+    let config = cluster.stop().await.remove(0);
+    let log = config.directory.clone().unwrap();
+    std::fs::remove_dir_all(&log).unwrap();
+    let network = Simulated::new(seed());
+    let started = TestServer::start(config.clone(), &network).await;
+    let Err(StartError::Log(text)) = started.map(|_| ()) else {
+        panic!("it must not start");
+    };
+    assert!(
+        text.contains("is gone") && text.contains("node-id"),
+        "{text}"
+    );
+    // Under another id it is another server. The file is closed a little later.
+    let other = Config {
+        id: ServerId(9),
+        ..config
+    };
+    eventually("it is another server", async || {
+        let started = TestServer::start(other.clone(), &network).await;
+        match started {
+            Ok(server) => {
+                server.stop().await;
+                true
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("in use"), "{error}");
+                false
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_entry_that_cannot_be_read_stops_writes_but_not_reads() {
     let mut cluster = Cluster::start(1).await;
     let server = cluster.leader().await;

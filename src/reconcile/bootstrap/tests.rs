@@ -6,7 +6,7 @@ use crate::raft::Server;
 fn decided(own: &OwnServer, members: &[Member], answer: Asked) -> Decision {
     let mut asked = BTreeMap::new();
     loop {
-        match decide(own, members, &Status::default(), &asked) {
+        match decide(own, members, &Status::default(), &asked, false) {
             Decision::Ask(id, _) => assert_eq!(asked.insert(id, answer), None, "asked once"),
             decision => return decision,
         }
@@ -32,9 +32,30 @@ fn a_server_that_is_to_lead_alone_founds_at_once() {
         ..own(2, 0)
     };
     assert_eq!(
-        decide(&own, &[], &Status::default(), &BTreeMap::new()),
+        decide(&own, &[], &Status::default(), &BTreeMap::new(), true),
         founded(&[2])
     );
+}
+
+#[test]
+fn a_server_that_is_to_lead_alone_looks_first_for_those_that_it_is_to_join() {
+    let own = OwnServer {
+        bootstrap: true,
+        joins: true,
+        ..own(1, 0)
+    };
+    let early = |members: &[Member], asked, early| {
+        let asked = BTreeMap::from([(id(2), asked)]);
+        decide(&own, members, &Status::default(), &asked, early)
+    };
+    waits_for(&early(&[], Asked::Free, true), "it is to join");
+    assert_eq!(early(&[], Asked::Free, false), founded(&[1]));
+    let others = [server(1, 0), server(2, 0)];
+    for soon in [true, false] {
+        waits_for(&early(&others, Asked::InCluster, soon), "the cluster of s2");
+        waits_for(&early(&others, Asked::Silent, soon), "s2 to say");
+        assert_eq!(early(&others, Asked::Free, soon), founded(&[1]));
+    }
 }
 
 #[test]
@@ -57,7 +78,7 @@ fn a_server_with_a_log_founds_nothing() {
     ] {
         let members = [server(2, 3), server(3, 3)];
         assert_eq!(
-            decide(&own, &members, &status, &BTreeMap::new()),
+            decide(&own, &members, &status, &BTreeMap::new(), false),
             Decision::Member
         );
     }

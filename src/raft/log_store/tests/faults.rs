@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::{Condition, Directory, LogStore, OpenError, Tasks};
 use super::{all, append, close, command, commands, open, position};
@@ -155,8 +156,9 @@ async fn a_flipped_bit_in_an_entry_is_told_with_the_repair() {
         "{text}"
     );
     let repair = format!(
-        "move the directory {} away and start again",
-        directory.0.display()
+        "move the directory {} and the file {} away and start again",
+        directory.0.display(),
+        directory.0.with_file_name("node-id").display()
     );
     assert!(text.contains(&repair), "{text}");
 }
@@ -235,4 +237,24 @@ async fn a_file_that_was_never_finished_is_made_anew() {
     let mut log = open(&directory, &Tasks::new());
     append(&mut log, commands(0..1)).await.unwrap();
     assert!(!unfinished.exists());
+}
+
+#[tokio::test]
+async fn what_was_decided_is_known_after_a_kill() {
+    let directory = Directory::new();
+    let tasks = Tasks::new();
+    let mut log = LogStore::open(Some(&directory.0), &tasks).unwrap();
+    let entries = (0..5).map(|index| command(1, index, 8)).collect();
+    append(&mut log, entries).await.unwrap();
+    log.save_committed(Some(position(1, 3))).await.unwrap();
+    // As after kill -9: what no transaction has written is not in the log.
+    let image = Directory::new();
+    fs::create_dir_all(&image.0).unwrap();
+    for entry in fs::read_dir(&directory.0).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, image.0.join(path.file_name().unwrap())).unwrap();
+    }
+    let mut log = LogStore::open(Some(&image.0), &tasks).unwrap();
+    assert_eq!(log.read_committed().await.unwrap(), Some(position(1, 3)));
+    assert!(tasks.stop(Duration::from_secs(10)).await);
 }
