@@ -208,9 +208,12 @@ async fn reads_and_changes_have_an_order_whatever_happens_to_servers() {
     let length = Duration::from_secs(seconds);
     let faults = run(&mut cluster, seed, length, &keys).await;
     read_all(&cluster, &keys).await;
-    cluster.same_catalogs().await;
     let counts: Counts = assert_linearizable(&keys);
     eprintln!("{counts:?}\n{:?}", faults.counts);
+    for server in &cluster.servers {
+        eprintln!("{}: {:?}", server.name, server.digest().await);
+    }
+    cluster.same_catalogs().await;
     assert!(!faults.counts.is_empty());
     assert!(counts.changes > 0 && counts.reads > 0 && counts.leased > 0);
 }
