@@ -16,6 +16,7 @@ use crate::support::parts::Parts;
 mod beginning;
 mod changing;
 mod failing;
+mod history;
 
 /// An API and the pools behind it.
 struct Member {

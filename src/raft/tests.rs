@@ -1,6 +1,7 @@
 //! Clusters of several servers on a simulated network, from a seed that is printed.
 
 mod faults;
+mod history;
 mod membership;
 mod restarts;
 

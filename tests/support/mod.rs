@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod cluster;
 pub(crate) mod directory;
 pub(crate) mod front;
+pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod node;
 pub(crate) mod parts;
