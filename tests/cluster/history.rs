@@ -57,7 +57,7 @@ async fn ask(ip: Ipv4Addr, limit: Duration, key: &str, operation: Operation) -> 
         Err(RequestError::Connect { .. }) => Ending::Nothing,
         Err(RequestError::Status { status, text }) => match (status.as_u16(), &*text) {
             (500, "No cluster leader") | (429, _) => Ending::Nothing,
-            (500, text) if text.starts_with("write was not applied within") => Ending::Unknown,
+            (500, text) if text.starts_with("write may have been stored") => Ending::Unknown,
             (status, text) => panic!("{operation:?} is answered with {status}: {text}"),
         },
         Err(_) => Ending::Unknown,
