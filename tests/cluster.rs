@@ -16,6 +16,8 @@ use crate::support::parts::Parts;
 mod beginning;
 mod changing;
 mod failing;
+mod load;
+mod network;
 
 /// An API and the pools behind it.
 struct Member {

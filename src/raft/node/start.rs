@@ -135,7 +135,7 @@ where
     let told = Told::new(&parts.metrics);
     let machine = StateMachine::start(parts.writer, kept.clone(), loaded, told.clone(), tasks);
     let machine = machine.await.map_err(log_error)?;
-    let library_config = timers::config(config.multiplier).validate();
+    let library_config = timers::config(config.multiplier, config.compaction).validate();
     let library_config = Arc::new(library_config.map_err(log_error)?);
     // What is decided is applied in here, before the first message is taken.
     let library = Library::new(
