@@ -15,6 +15,8 @@ use crate::support::parts::Parts;
 
 mod beginning;
 mod changing;
+mod clock;
+mod disk;
 mod failing;
 mod load;
 mod network;

@@ -185,8 +185,18 @@ impl Server {
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) {
         self.ends();
-        let mut child = self.child.take().expect("it runs");
-        within(async || child.try_wait().unwrap().is_some()).await;
+        within(async || self.has_ended()).await;
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it runs");
+        let ended = child.try_wait().unwrap().is_some();
+        if ended {
+            self.ends();
+            self.child = None;
+        }
+        ended
     }
 
     /// What it has logged and printed, all starts together.
