@@ -12,6 +12,7 @@ mod answers;
 mod change;
 mod observe;
 mod reads;
+mod recall;
 mod start;
 mod timers;
 
@@ -81,6 +82,7 @@ pub(super) struct Node {
     runtime: tokio::runtime::Handle,
     /// Held by whoever changes who the servers are.
     changing: Arc<tokio::sync::Mutex<()>>,
+    recall: recall::Recall,
     /// Until then this server votes for nobody.
     votes_from: Option<Instant>,
     /// Ends the thread.

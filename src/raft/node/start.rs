@@ -22,7 +22,7 @@ use crate::raft::types::Types;
 use crate::raft::{StartError, Wires};
 use crate::task::Tasks;
 
-use super::{Config, Core, Heard, Library, Node, Peers, Timers, observe, reads, timers};
+use super::{Config, Core, Heard, Library, Node, Peers, Timers, observe, reads, recall, timers};
 
 /// Longest time for the library to end.
 const END: Duration = Duration::from_secs(5);
@@ -180,6 +180,7 @@ where
         heard,
         runtime: tokio::runtime::Handle::current(),
         changing: Arc::default(),
+        recall: recall::Recall::new(promised),
         votes_from: promised.then(|| clock::now() + timers.lease),
         _running: parts.running.drop_guard(),
     };

@@ -63,6 +63,8 @@ pub(super) fn config(multiplier: u8, compaction: Compaction) -> Config {
         max_in_snapshot_log_to_keep: compaction.kept,
         purge_batch_size: compaction.entries.min(PURGE_ENTRIES),
         replication_lag_threshold: 2 * compaction.entries,
+        // A server whose log was taken away begins anew: see `recall`.
+        allow_log_reversion: Some(true),
         // A server that comes back is heard soon.
         backoff: "50ms 100ms 200ms ...300ms".to_owned(),
         ..Config::default()
