@@ -40,7 +40,7 @@ const HTTP: Duration = Duration::from_secs(15);
 /// Names that DNS is asked for in the end, at each server.
 const ASKED_MAX: usize = 50;
 /// No figure of a load counts before the tasks have had so many turns.
-const TURNS_MIN: u64 = 20;
+const TURNS_MIN: u64 = 10;
 
 /// The load on a cluster and what watches it.
 pub(crate) struct Load {
