@@ -311,14 +311,6 @@ fn a_value_out_of_range_is_named_with_its_limit() {
             ["bootstrap_expect", "found -1", "from 0"],
         ),
         (
-            r#"{"raft_snapshot_threshold": 16777217}"#,
-            ["raft_snapshot_threshold", "16777217", "16777216"],
-        ),
-        (
-            r#"{"raft_trailing_logs": -1}"#,
-            ["raft_trailing_logs", "found -1", "from 0"],
-        ),
-        (
             r#"{"performance": {"raft_multiplier": 11}}"#,
             ["performance.raft_multiplier", "11", "10"],
         ),

@@ -74,7 +74,7 @@ impl Network {
                 run(&[&["ip", "-n", &machine], &add[..]].concat())?;
                 run(&["ip", "-n", &machine, "link", "set", bridge, "up"])?;
             }
-            self.heal_all(&machine)?;
+            heal_all(&machine)?;
         }
         let inside = File::open(format!("/run/netns/{middle}"));
         let inside = inside.map_err(|error| error.to_string())?;
@@ -150,23 +150,11 @@ impl Network {
 
     /// Makes a server hear and be heard again.
     pub(crate) fn heal(&self, place: usize) {
-        self.heal_all(&self.machine(place)).unwrap();
+        heal_all(&self.machine(place)).unwrap();
     }
 
     fn machine(&self, place: usize) -> String {
         self.namespace(u8::try_from(place + 1).expect("there are few"))
-    }
-
-    /// Chains without rules.
-    fn heal_all(&self, machine: &str) -> Result<(), String> {
-        nft(machine, &["add", "table", "inet", "cut"])?;
-        nft(machine, &["delete", "table", "inet", "cut"])?;
-        nft(machine, &["add", "table", "inet", "cut"])?;
-        for hook in ["input", "output"] {
-            let rules = format!("{{ type filter hook {hook} priority 0; }}");
-            nft(machine, &["add", "chain", "inet", "cut", hook, &rules])?;
-        }
-        Ok(())
     }
 }
 
@@ -180,6 +168,18 @@ impl Drop for Network {
             drop(run(&["ip", "netns", "delete", &namespace]));
         }
     }
+}
+
+/// Chains without rules.
+fn heal_all(machine: &str) -> Result<(), String> {
+    nft(machine, &["add", "table", "inet", "cut"])?;
+    nft(machine, &["delete", "table", "inet", "cut"])?;
+    nft(machine, &["add", "table", "inet", "cut"])?;
+    for hook in ["input", "output"] {
+        let rules = format!("{{ type filter hook {hook} priority 0; }}");
+        nft(machine, &["add", "chain", "inet", "cut", hook, &rules])?;
+    }
+    Ok(())
 }
 
 /// Where the test asks a machine.

@@ -96,6 +96,17 @@ fn the_log_is_made_shorter_as_told() {
     assert_eq!(compaction(told), Compaction { entries, kept });
     let zero = r#"{"server": true, "raft_snapshot_threshold": 0, "raft_trailing_logs": 0}"#;
     assert_eq!(compaction(zero), standard);
+    for (key, value) in [
+        ("raft_snapshot_threshold", 16_777_217),
+        ("raft_trailing_logs", -1),
+    ] {
+        let complaint = complaint(&format!(r#"{{"{key}": {value}}}"#));
+        let named = [key, &value.to_string(), "from 0 to 16777216"];
+        assert!(
+            named.iter().all(|text| complaint.contains(text)),
+            "{complaint}"
+        );
+    }
 }
 
 #[test]
