@@ -15,8 +15,12 @@ use crate::support::parts::Parts;
 
 mod beginning;
 mod changing;
+mod clock;
+mod disk;
 mod failing;
 mod history;
+mod load;
+mod network;
 
 /// An API and the pools behind it.
 struct Member {

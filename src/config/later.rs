@@ -88,7 +88,7 @@ const TELEMETRY: [&str; 22] = [
     "statsite_address",
 ];
 
-const TOP: [&str; 78] = [
+const TOP: [&str; 76] = [
     "acl",
     "acl_agent_master_token",
     "acl_agent_token",
@@ -145,8 +145,6 @@ const TOP: [&str; 78] = [
     "raft_logstore",
     "raft_protocol",
     "raft_snapshot_interval",
-    "raft_snapshot_threshold",
-    "raft_trailing_logs",
     "read_replica",
     "recursors",
     "rpc",

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Identity;
 use super::error::Problem;
-use super::raw::{Bounded, Raw};
+use super::raw::{Bounded, Entries, Raw};
 use super::tree::Node;
-use crate::raft::{Bounds, Config, Peer};
+use crate::raft::{Bounds, Compaction, Config, Peer};
 use crate::rpc::Tls;
 
 /// Directory of the log below `data_dir`.
@@ -22,6 +22,11 @@ const MULTIPLIER: u8 = 5;
 pub(super) fn config(raw: &Raw, identity: &Identity, tls: Option<Tls>) -> Config {
     let multiplier = raw.performance.raft_multiplier.and_then(Bounded::get);
     let hold = raw.performance.rpc_hold_timeout.map(|span| span.0);
+    let standard = Compaction::default();
+    let entries = |given: Option<Entries>, standard| {
+        let given = given.and_then(Bounded::get).filter(|given| *given > 0);
+        given.unwrap_or(standard)
+    };
     let data_dir = identity.data_dir.as_ref().filter(|_| !identity.development);
     Config {
         id: identity.node_id.into(),
@@ -31,6 +36,10 @@ pub(super) fn config(raw: &Raw, identity: &Identity, tls: Option<Tls>) -> Config
         },
         directory: data_dir.map(|directory| directory.join(DIRECTORY)),
         multiplier: multiplier.unwrap_or(MULTIPLIER),
+        compaction: Compaction {
+            entries: entries(raw.raft_snapshot_threshold, standard.entries),
+            kept: entries(raw.raft_trailing_logs, standard.kept),
+        },
         hold: hold.unwrap_or(HOLD),
         bounds: Bounds::default(),
         tls,

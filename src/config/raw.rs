@@ -71,6 +71,9 @@ pub(super) struct Raw {
     pub(super) performance: RawPerformance,
     pub(super) pid_file: Option<String>,
     pub(super) ports: RawPorts,
+    /// 0 stands for the default here and in the next one, as in the reference.
+    pub(super) raft_snapshot_threshold: Option<Entries>,
+    pub(super) raft_trailing_logs: Option<Entries>,
     pub(super) reconnect_timeout: Option<ReconnectTimeout>,
     pub(super) reconnect_timeout_wan: Option<ReconnectTimeout>,
     pub(super) rejoin_after_leave: Option<bool>,
@@ -180,6 +183,9 @@ pub(super) struct RawSoa {
 
 /// A time in whole seconds, as the timers of a zone are written.
 pub(super) type Seconds = Bounded<0, 2_147_483_647>;
+
+/// A number of entries of the log.
+pub(super) type Entries = Bounded<0, 16_777_216>;
 
 /// A port: -1 is off, 0 lets the system choose.
 pub(super) type Port = Bounded<-1, 65_535>;

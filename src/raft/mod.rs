@@ -42,6 +42,27 @@ pub use proposer::{Bounds, ProposeError};
 pub use status::{Role, Server, Status};
 pub use types::{Peer, ServerId};
 
+/// When the log is made shorter. A snapshot is also made after 64 MiB of commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// `raft_snapshot_threshold`: entries since the last snapshot that ask for the next one, 1 to
+    /// 16,777,216. Default 65,536.
+    pub entries: u64,
+    /// `raft_trailing_logs`: entries that stay in the log behind a snapshot, for servers that were
+    /// away for a short time, 1 to 16,777,216. Whoever was away for longer gets the snapshot.
+    /// Default 10,240.
+    pub kept: u64,
+}
+
+impl Default for Compaction {
+    fn default() -> Self {
+        Self {
+            entries: 65_536,
+            kept: 10_240,
+        }
+    }
+}
+
 /// How a server takes part.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -54,6 +75,8 @@ pub struct Config {
     /// `performance.raft_multiplier`, 1 to 10. Default 5. 1 to 5: heartbeat 100 ms, election 400 to
     /// 800 ms; 6 to 10: m/5 of that.
     pub multiplier: u8,
+    /// When snapshots are made, and how much of the log stays behind them.
+    pub compaction: Compaction,
     /// How long a write or a read that needs a leader waits for one. Default 7 s.
     pub hold: Duration,
     /// Bounds of the queue of commands.
@@ -73,6 +96,7 @@ impl Config {
             },
             directory: None,
             multiplier: 1,
+            compaction: Compaction::default(),
             hold: Duration::from_secs(7),
             bounds: Bounds::default(),
             tls: None,

@@ -11,8 +11,8 @@
 mod answers;
 mod change;
 mod observe;
-mod owner;
 mod reads;
+mod recall;
 mod start;
 mod timers;
 
@@ -82,6 +82,7 @@ pub(super) struct Node {
     runtime: tokio::runtime::Handle,
     /// Held by whoever changes who the servers are.
     changing: Arc<tokio::sync::Mutex<()>>,
+    recall: recall::Recall,
     /// Until then this server votes for nobody.
     votes_from: Option<Instant>,
     /// Ends the thread.

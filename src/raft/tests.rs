@@ -115,6 +115,7 @@ fn config(number: u128, directory: Option<PathBuf>) -> Config {
         },
         directory,
         multiplier: 1,
+        compaction: Compaction::default(),
         hold: Duration::from_secs(5),
         bounds: Bounds::default(),
         tls: None,

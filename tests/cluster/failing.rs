@@ -8,6 +8,7 @@ use herald::clock;
 use nix::sys::signal::Signal;
 
 use crate::support::cluster::{Server, TestCluster, within};
+use crate::support::load::Load;
 
 const WEB: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
@@ -110,24 +111,27 @@ async fn a_server_without_a_majority_answers_from_what_it_has_saved() {
 #[tokio::test]
 async fn restarting_one_after_the_other_loses_nothing() {
     let mut cluster = TestCluster::start(14, 3).await;
+    let load = Load::begin(&cluster).await;
     for place in 0..3 {
         register(&cluster.servers[place], &format!("before{place}")).await;
         cluster.servers[place].terminate().await;
         register(&cluster.servers[(place + 1) % 3], &format!("during{place}")).await;
         cluster.servers[place].start();
         cluster.elects().await;
-        cluster.same_catalogs().await;
+        load.goes_on_at(&[0, 1, 2]).await;
     }
     for place in 0..3 {
         cluster.all_answer(&format!("before{place}"), &[WEB]).await;
         cluster.all_answer(&format!("during{place}"), &[WEB]).await;
     }
     cluster.all_have_voters(&["s1", "s2", "s3"]).await;
+    load.finish(&cluster).await;
 }
 
 #[tokio::test]
 async fn a_leader_that_sleeps_follows_when_it_wakes_up() {
     let cluster = TestCluster::start(15, 3).await;
+    let load = Load::begin(&cluster).await;
     let leader = cluster.elects().await;
     cluster.servers[leader].signal(Signal::SIGSTOP);
     let others: Vec<_> = (0..3).filter(|place| *place != leader).collect();
@@ -138,11 +142,13 @@ async fn a_leader_that_sleeps_follows_when_it_wakes_up() {
     })
     .await;
     register(&cluster.servers[others[0]], "web").await;
+    load.goes_on_at(&others).await;
     cluster.servers[leader].signal(Signal::SIGCONT);
     cluster.elects().await;
     cluster.all_answer("web", &[WEB]).await;
     register(&cluster.servers[leader], "awake").await;
     cluster.all_answer("awake", &[WEB]).await;
     cluster.all_have_voters(&["s1", "s2", "s3"]).await;
-    cluster.same_catalogs().await;
+    load.goes_on_at(&[0, 1, 2]).await;
+    load.finish(&cluster).await;
 }

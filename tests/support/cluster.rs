@@ -5,11 +5,15 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use herald::client::dns::{Answer, Question, ask};
 use herald::client::http::{HttpClient, RequestError};
 use herald::client::{Transport, dig};
+use hyper::Method;
+use hyper::body::Bytes;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -24,7 +28,7 @@ const DNS: Duration = Duration::from_secs(2);
 /// Longest wait for an answer of HTTP: more than a server holds a request while nobody leads.
 const HTTP: Duration = Duration::from_secs(20);
 /// What makes servers notice quickly that one of them is gone.
-const QUICK: &str = r#"{
+pub(crate) const QUICK: &str = r#"{
     "gossip_lan": {"gossip_interval": "100ms", "probe_interval": "200ms", "probe_timeout": "100ms",
         "suspicion_mult": 3},
     "performance": {"raft_multiplier": 1, "leave_drain_time": "3s", "rpc_hold_timeout": "3s"}
@@ -34,8 +38,16 @@ const QUICK: &str = r#"{
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) ip: Ipv4Addr,
+    /// Where HTTP and DNS answer, if not at the same address.
+    pub(crate) client: Ipv4Addr,
     /// Its files; they stay when it ends.
     pub(crate) directory: Directory,
+    /// Words before the program, which must become it.
+    pub(crate) behind: Vec<String>,
+    /// Further variables of its environment.
+    pub(crate) variables: Vec<(String, String)>,
+    /// Odd while it is to answer; another number in each of its lives.
+    pub(crate) life: Arc<AtomicU64>,
     program: PathBuf,
     arguments: Vec<String>,
     child: Option<Child>,
@@ -49,16 +61,30 @@ impl Server {
         directory: Directory,
         arguments: &[String],
     ) -> Self {
-        let mut server = Self {
+        let mut server = Self::new(name, ip, directory, arguments);
+        server.start();
+        server
+    }
+
+    /// The same, not started yet.
+    pub(crate) fn new(
+        name: &str,
+        ip: Ipv4Addr,
+        directory: Directory,
+        arguments: &[String],
+    ) -> Self {
+        Self {
             name: name.to_owned(),
             ip,
+            client: ip,
             directory,
+            behind: Vec::new(),
+            variables: Vec::new(),
+            life: Arc::default(),
             program: PathBuf::from(env!("CARGO_BIN_EXE_herald")),
             arguments: arguments.to_vec(),
             child: None,
-        };
-        server.start();
-        server
+        }
     }
 
     /// Starts it, again with what it was started with before.
@@ -69,7 +95,10 @@ impl Server {
             .append(true)
             .open(self.log_path());
         let log = log.unwrap();
-        let mut command = Command::new(&self.program);
+        let program = path(&self.program).to_owned();
+        let mut words = self.behind.iter().chain([&program]);
+        let mut command = Command::new(words.next().expect("there is the program"));
+        command.args(words);
         for (name, _) in std::env::vars() {
             if name.starts_with("CONSUL_") || name.starts_with("HERALD_") {
                 command.env_remove(name);
@@ -77,12 +106,21 @@ impl Server {
         }
         let child = command
             .args(&self.arguments)
+            .envs(self.variables.iter().cloned())
             .current_dir(&self.directory.0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn();
         self.child = Some(child.unwrap());
+        self.life.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// From now on nobody may expect an answer.
+    fn ends(&self) {
+        if self.life.load(Ordering::SeqCst) % 2 == 1 {
+            self.life.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Starts it on another address.
@@ -96,7 +134,7 @@ impl Server {
                 *argument = argument.replace(&old, &new);
             }
         }
-        self.ip = ip;
+        (self.ip, self.client) = (ip, ip);
         self.start();
     }
 
@@ -121,6 +159,7 @@ impl Server {
 
     /// Ends it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
+        self.ends();
         let mut child = self.child.take().expect("it runs");
         child.kill().unwrap();
         child.wait().unwrap();
@@ -128,6 +167,10 @@ impl Server {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
+        match signal {
+            Signal::SIGCONT => drop(self.life.fetch_add(1, Ordering::SeqCst)),
+            _ => self.ends(),
+        }
         let child = self.child.as_ref().expect("it runs");
         let id = i32::try_from(child.id()).expect("process ids fit");
         kill(Pid::from_raw(id), signal).unwrap();
@@ -141,8 +184,19 @@ impl Server {
 
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        within(async || child.try_wait().unwrap().is_some()).await;
+        self.ends();
+        within(async || self.has_ended()).await;
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it runs");
+        let ended = child.try_wait().unwrap().is_some();
+        if ended {
+            self.ends();
+            self.child = None;
+        }
+        ended
     }
 
     /// What it has logged and printed, all starts together.
@@ -158,7 +212,7 @@ impl Server {
     /// Asks its HTTP interface.
     pub(crate) fn http(&self) -> HttpClient {
         self.assert_lives();
-        let address = SocketAddr::from((self.ip, 8500)).to_string().parse();
+        let address = SocketAddr::from((self.client, 8500)).to_string().parse();
         HttpClient::new(address.expect("it is an address"), None, HTTP)
     }
 
@@ -183,7 +237,7 @@ impl Server {
     pub(crate) async fn ask(&self, question: &str) -> Answer {
         self.assert_lives();
         let question: Question = question.parse().expect("tests ask proper questions");
-        let server = SocketAddr::from((self.ip, 8600));
+        let server = SocketAddr::from((self.client, 8600));
         let answer = ask(server, Transport::Udp, &question.with_edns(1232), DNS).await;
         answer.unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
@@ -192,7 +246,7 @@ impl Server {
     pub(crate) async fn try_addresses(&self, service: &str) -> Option<Vec<String>> {
         self.assert_lives();
         let question: Question = format!("{service}.service.consul A").parse().unwrap();
-        let server = SocketAddr::from((self.ip, 8600));
+        let server = SocketAddr::from((self.client, 8600));
         let answer = ask(server, Transport::Udp, &question.with_edns(1232), DNS).await;
         answer.ok().map(|answer| answer.data())
     }
@@ -216,6 +270,20 @@ impl Server {
         let leader = self.get("/v1/status/leader").await;
         let leader = leader.ok().and_then(|it| it.as_str().map(str::to_owned));
         leader.unwrap_or_default()
+    }
+
+    /// A figure of its metrics.
+    pub(crate) async fn figure(&self, name: &str) -> Option<u64> {
+        let path = "/v1/agent/metrics?format=prometheus";
+        let text = self
+            .http()
+            .send(Method::GET, path, Bytes::new())
+            .await
+            .ok()?
+            .text();
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        let (_, value) = lines.find(|(have, _)| *have == name)?;
+        value.split('.').next()?.parse().ok()
     }
 
     /// The servers that vote, by name and address, as it knows them.
@@ -303,6 +371,14 @@ impl TestCluster {
 
     /// The same under another name.
     pub(crate) fn add_named(&mut self, name: &str, number: u8, flags: &[&str]) -> &mut Server {
+        let mut server = self.prepare(name, number, flags);
+        server.start();
+        self.servers.push(server);
+        self.servers.last_mut().expect("it was put there")
+    }
+
+    /// The same, neither started nor one of the servers yet.
+    pub(crate) fn prepare(&self, name: &str, number: u8, flags: &[&str]) -> Server {
         let (directory, ip) = (Directory::new(), Self::ip(self.group, number));
         let file = directory.write("quick.json", QUICK);
         let mut arguments = vec![
@@ -320,9 +396,7 @@ impl TestCluster {
         let targets = others.filter(|other| *other != ip).take(2);
         arguments.extend(targets.map(|target| format!("-retry-join={target}")));
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        self.servers
-            .push(Server::spawn(name, ip, directory, &arguments));
-        self.servers.last_mut().expect("it was put there")
+        Server::new(name, ip, directory, &arguments)
     }
 
     /// Those that run.

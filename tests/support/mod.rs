@@ -6,6 +6,8 @@ pub(crate) mod directory;
 pub(crate) mod front;
 pub(crate) mod history;
 pub(crate) mod http;
+pub(crate) mod load;
+pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod parts;
 pub(crate) mod peers;

@@ -1,6 +1,7 @@
 //! How a server is told to found a cluster, and how it takes part in one.
 
 use super::*;
+use crate::raft::Compaction;
 
 /// Loads one file of a server outside development mode.
 fn server(text: &str) -> Result<Config, String> {
@@ -83,6 +84,29 @@ fn timers_are_those_of_the_reference_unless_told_otherwise() {
     assert_eq!(config.raft.multiplier, 1);
     assert_eq!(config.raft.hold, Duration::from_secs(2));
     assert_eq!(config.leave.drain, Duration::from_secs(1));
+}
+
+#[test]
+fn the_log_is_made_shorter_as_told() {
+    let compaction = |text: &str| server(text).unwrap().raft.compaction;
+    let standard = Compaction::default();
+    assert_eq!(compaction(r#"{"server": true}"#), standard);
+    let told = r#"{"server": true, "raft_snapshot_threshold": 500, "raft_trailing_logs": 100}"#;
+    let (entries, kept) = (500, 100);
+    assert_eq!(compaction(told), Compaction { entries, kept });
+    let zero = r#"{"server": true, "raft_snapshot_threshold": 0, "raft_trailing_logs": 0}"#;
+    assert_eq!(compaction(zero), standard);
+    for (key, value) in [
+        ("raft_snapshot_threshold", 16_777_217),
+        ("raft_trailing_logs", -1),
+    ] {
+        let complaint = complaint(&format!(r#"{{"{key}": {value}}}"#));
+        let named = [key, &value.to_string(), "from 0 to 16777216"];
+        assert!(
+            named.iter().all(|text| complaint.contains(text)),
+            "{complaint}"
+        );
+    }
 }
 
 #[test]

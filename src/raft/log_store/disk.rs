@@ -73,14 +73,12 @@ pub(in crate::raft) enum OpenError {
     Thread(#[source] io::Error),
 }
 
-/// What whoever runs the server is to do when its log is lost. With its old id it would count as the
-/// server that has promised and stored what is lost.
+/// What whoever runs the server is to do when its log is lost.
 pub(in crate::raft) fn remedy(directory: &Path) -> String {
     format!(
-        "move the directory {} and the file {} away and start again: the server then joins as a new \
-         one and gets everything from the others",
+        "move the directory {} away and start again: the server then begins anew, gets everything \
+         from the others, and votes for nobody before it has",
         directory.display(),
-        directory.with_file_name("node-id").display(),
     )
 }
 

@@ -31,11 +31,15 @@ impl Answers for Node {
         request: AppendEntriesRequest<Types>,
     ) -> Pending<'_, Result<AppendEntriesResponse<Types>, Failed>> {
         Box::pin(async move {
+            let (vote, decided) = (request.vote, request.leader_commit);
             let answer = self.core.library.append_entries(request).await;
             let answer = answer.map_err(failed)?;
             // Whoever is outdated is no leader.
             if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
                 self.heard.stamp();
+                let metrics = self.core.library.metrics();
+                let here = metrics.borrow_watched().local_committed;
+                self.recall.hear(&vote, decided, here);
             }
             Ok(answer)
         })
@@ -50,13 +54,20 @@ impl Answers for Node {
             if self.votes_from.is_some_and(|from| clock::now() < from) {
                 return Err(Failed("this server has started just now".to_owned()));
             }
+            if !self.recall.may_vote(&request) {
+                return Err(Failed(
+                    "this server has yet to get what is decided".to_owned(),
+                ));
+            }
             let library = &self.core.library;
-            let answer = if before {
-                library.pre_vote(request).await
-            } else {
-                library.vote(request).await
-            };
-            answer.map_err(failed)
+            if before {
+                return library.pre_vote(request).await.map_err(failed);
+            }
+            let answer = library.vote(request).await.map_err(failed)?;
+            if answer.vote_granted {
+                self.recall.begin();
+            }
+            Ok(answer)
         })
     }
 

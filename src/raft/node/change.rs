@@ -49,6 +49,7 @@ impl Node {
             self.set_cluster(rand::random()).await.map_err(failed)?;
         }
         library.initialize(servers).await.map_err(failed)?;
+        self.recall.begin();
         if alone {
             let mut status = self.core.status.subscribe();
             let leads = status.wait_for(|status| status.leads());

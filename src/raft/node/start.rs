@@ -22,7 +22,7 @@ use crate::raft::types::Types;
 use crate::raft::{StartError, Wires};
 use crate::task::Tasks;
 
-use super::{Config, Core, Heard, Library, Node, Peers, Timers, observe, reads, timers};
+use super::{Config, Core, Heard, Library, Node, Peers, Timers, observe, reads, recall, timers};
 
 /// Longest time for the library to end.
 const END: Duration = Duration::from_secs(5);
@@ -125,7 +125,7 @@ where
     let (config, tasks) = (&parts.config, &parts.tasks);
     let directory = config.directory.as_deref();
     let mut log = LogStore::open(directory, tasks).map_err(log_error)?;
-    super::owner::own(&log, config).await?;
+    own(&log, config).await?;
     parts.cluster.send_replace(log.cluster());
     let (kept, loaded) = Kept::open(directory).map_err(log_error)?;
     let reaches = loaded.as_ref().and_then(|loaded| loaded.meta.last_log_id);
@@ -136,7 +136,7 @@ where
     let told = Told::new(&parts.metrics);
     let machine = StateMachine::start(parts.writer, kept.clone(), loaded, told.clone(), tasks);
     let machine = machine.await.map_err(log_error)?;
-    let library_config = timers::config(config.multiplier).validate();
+    let library_config = timers::config(config.multiplier, config.compaction).validate();
     let library_config = Arc::new(library_config.map_err(log_error)?);
     // What is decided is applied in here, before the first message is taken.
     let library = Library::new(
@@ -181,13 +181,32 @@ where
         heard,
         runtime: tokio::runtime::Handle::current(),
         changing: Arc::default(),
+        recall: recall::Recall::new(promised),
         votes_from: promised.then(|| clock::now() + timers.lease),
         _running: parts.running.drop_guard(),
     };
     Ok((Arc::new(node), proposer))
 }
 
-pub(super) fn log_error(error: impl std::fmt::Display) -> StartError {
+/// Makes the log this server's, unless it is another one's.
+async fn own(log: &LogStore, config: &Config) -> Result<(), StartError> {
+    match log.owner() {
+        Some(owner) if owner != config.id => Err(StartError::Log(format!(
+            "the log in {} is that of server {owner}, and this one is {}: start it with its id \
+             (node-id), or move the directory away: it then begins anew",
+            config
+                .directory
+                .as_deref()
+                .unwrap_or(Path::new("memory"))
+                .display(),
+            config.id,
+        ))),
+        Some(_) => Ok(()),
+        None => log.set_owner(config.id).await.map_err(log_error),
+    }
+}
+
+fn log_error(error: impl std::fmt::Display) -> StartError {
     StartError::Log(error.to_string())
 }
 

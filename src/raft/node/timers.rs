@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
 
+use crate::raft::Compaction;
+
 /// Heartbeats of a leader, in ms.
 const HEARTBEAT: u64 = 100;
 /// A follower begins an election once it has not heard from a leader for the lease and a random
@@ -12,10 +14,8 @@ const ELECTION_MIN: u64 = 101;
 /// Also the lease: for so long after a heartbeat that a majority has answered the leader may serve
 /// reads on its own, and nobody of that majority votes for another one. In ms.
 const LEASE: u64 = 400;
-/// Entries since the last snapshot that ask for the next one.
-const SNAPSHOT_ENTRIES: u64 = 65_536;
-/// Entries that stay in the log behind a snapshot, for followers that were away a short time.
-const ENTRIES_KEPT: u64 = 10_240;
+/// At least so many entries leave the log at a time.
+const PURGE_ENTRIES: u64 = 1_024;
 
 /// The times of one server.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl Timers {
 }
 
 /// The library's configuration.
-pub(super) fn config(multiplier: u8) -> Config {
+pub(super) fn config(multiplier: u8, compaction: Compaction) -> Config {
     Config {
         cluster_name: "herald".to_owned(),
         heartbeat_interval: scaled(HEARTBEAT, multiplier),
@@ -59,10 +59,12 @@ pub(super) fn config(multiplier: u8) -> Config {
         install_snapshot_timeout: 300_000,
         max_payload_entries: 1_024,
         max_append_entries: Some(4_096),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
-        max_in_snapshot_log_to_keep: ENTRIES_KEPT,
-        purge_batch_size: 1_024,
-        replication_lag_threshold: 2 * SNAPSHOT_ENTRIES,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(compaction.entries),
+        max_in_snapshot_log_to_keep: compaction.kept,
+        purge_batch_size: compaction.entries.min(PURGE_ENTRIES),
+        replication_lag_threshold: 2 * compaction.entries,
+        // A server whose log was taken away begins anew: see `recall`.
+        allow_log_reversion: Some(true),
         // A server that comes back is heard soon.
         backoff: "50ms 100ms 200ms ...300ms".to_owned(),
         ..Config::default()
@@ -76,7 +78,9 @@ mod tests {
     #[test]
     fn timers_are_valid_and_grow_from_six_on() {
         for multiplier in 1..=10 {
-            let config = config(multiplier).validate().unwrap();
+            let config = config(multiplier, Compaction::default())
+                .validate()
+                .unwrap();
             let timers = Timers::new(multiplier);
             let factor = u32::from(multiplier.max(5));
             assert_eq!(timers.heartbeat * 5, Duration::from_millis(100) * factor);

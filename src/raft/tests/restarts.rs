@@ -118,42 +118,90 @@ async fn a_log_without_its_snapshot_is_refused_with_the_repair() {
     assert!(text.contains("move"), "{text}");
 }
 
+/// Entries that only the leader and another server have are decided. The other one loses its log:
+/// its vote must not make the third one lead, which lacks them too.
 #[tokio::test]
-async fn a_server_whose_log_is_gone_does_not_pretend_that_it_had_none() {
+async fn who_has_lost_its_log_makes_nobody_lead_who_lacks_what_it_had() {
     let directory = Directory::new();
-    let cluster = Cluster::of(directory.configs(1)).await;
-    cluster.servers[0].write().await;
-    let config = cluster.stop().await.remove(0);
-    let log = config.directory.clone().unwrap();
-    std::fs::remove_dir_all(&log).unwrap();
-    let network = Simulated::new(seed());
-    let started = TestServer::start(config.clone(), &network).await;
-    let Err(StartError::Log(text)) = started.map(|_| ()) else {
-        panic!("it must not start");
-    };
+    let mut cluster = Cluster::of(directory.configs(3)).await;
+    cluster.leader().await.write().await;
+    cluster.converge().await;
+    let leader = cluster.leader().await.id();
+    let others: Vec<_> = cluster.servers.iter().map(TestServer::id).collect();
+    let others: Vec<_> = others.into_iter().filter(|id| *id != leader).collect();
+    let (behind, forgetful) = (others[0], others[1]);
+    cluster.network.isolate(behind);
+    let last = cluster.leader().await.write().await;
+    let mut configs = cluster.stop().await;
+    let forgotten = configs
+        .iter()
+        .find(|config| config.id == forgetful)
+        .unwrap();
+    std::fs::remove_dir_all(forgotten.directory.as_ref().unwrap()).unwrap();
+    let place = configs
+        .iter()
+        .position(|config| config.id == leader)
+        .unwrap();
+    let knowing = configs.remove(place);
+    let mut cluster = Cluster::unfounded(configs).await;
+    // The time of several elections.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(
-        text.contains("is gone") && text.contains("node-id"),
-        "{text}"
+        cluster
+            .servers
+            .iter()
+            .all(|server| !server.status().leads())
     );
-    // Under another id it is another server. The file is closed a little later.
-    let other = Config {
-        id: ServerId(9),
-        ..config
-    };
-    eventually("it is another server", async || {
-        let started = TestServer::start(other.clone(), &network).await;
-        match started {
-            Ok(server) => {
-                server.stop().await;
-                true
-            }
-            Err(error) => {
-                assert!(error.to_string().contains("in use"), "{error}");
-                false
-            }
-        }
+    // With the one that knows they are a majority again.
+    let started = TestServer::start(knowing, &cluster.network).await.unwrap();
+    cluster.servers.push(started);
+    let next = cluster.leader().await;
+    assert_eq!(next.id(), leader);
+    assert!(next.write().await > last);
+    cluster.converge().await;
+    // By now it votes.
+    let others: Vec<_> = cluster.servers.iter().collect();
+    let voter = others
+        .iter()
+        .find(|server| server.id() == forgetful)
+        .unwrap();
+    cluster.network.isolate(leader);
+    eventually("another one leads", async || {
+        let mut leads = others.iter().filter(|server| server.id() != leader);
+        leads.any(|server| server.status().leads())
     })
     .await;
+    voter.write().await;
+    cluster.stop().await;
+}
+
+/// The leader counts on what a server had once, until it hears otherwise.
+#[tokio::test]
+async fn a_leader_fills_a_log_that_was_taken_away() {
+    let directory = Directory::new();
+    let mut cluster = Cluster::of(directory.configs(3)).await;
+    for _ in 0..20 {
+        cluster.leader().await.write().await;
+    }
+    cluster.converge().await;
+    let leader = cluster.leader().await.id();
+    let mut places = 0..cluster.servers.len();
+    let place = places
+        .find(|place| cluster.servers[*place].id() != leader)
+        .unwrap();
+    let config = cluster.servers.remove(place).stop().await;
+    std::fs::remove_dir_all(config.directory.as_ref().unwrap()).unwrap();
+    let started = TestServer::start(config, &cluster.network).await.unwrap();
+    cluster.servers.push(started);
+    let last = cluster.leader().await.write().await;
+    cluster.converge().await;
+    assert!(
+        cluster
+            .servers
+            .iter()
+            .all(|server| server.reader.applied() >= last)
+    );
+    cluster.stop().await;
 }
 
 #[tokio::test]

@@ -165,8 +165,6 @@ async fn a_server_that_has_lost_its_catalog_gets_everything_back() {
     // Both keep the catalog on disk.
     let raft = pair.server.process.directory.0.join("data/raft");
     std::fs::remove_dir_all(&raft).unwrap();
-    // herald does not start under its old id unless it is told that nobody counts on that log.
-    drop(std::fs::remove_file(raft.with_file_name("raft-owner")));
     pair.server.restart().await;
     sees(&pair.agent, "h", "alive").await;
     sees(&pair.server, "c", "alive").await;
