@@ -58,6 +58,10 @@ enum Progress {
     Failed(LeaveError),
 }
 
+/// Longest wait of one of two servers for the other to go on alone, which it cannot do unless this
+/// one votes for that.
+const NEEDED: Duration = Duration::from_secs(30);
+
 /// A server's place in the cluster, which it gives up when it leaves.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -183,14 +187,28 @@ impl Seat {
         }
     }
 
-    /// Waits until the others have decided to go on without this server.
+    /// Waits until the others have decided to go on without this server; longer where they cannot
+    /// do so without its vote, since they would be without a leader then.
     async fn stay_until_removed(&self) {
-        if !self.has_others(&self.raft.status()) {
+        let status = self.raft.status();
+        if !self.has_others(&status) {
             return;
         }
+        let voters = status.servers.iter().filter(|server| server.voter).count();
+        let limit = if voters == 2 {
+            self.drain.max(NEEDED)
+        } else {
+            self.drain
+        };
         let mut status = self.raft.status_changed();
         let removed = status.wait_for(|status| !votes(self.id, status));
-        drop(tokio::time::timeout(self.drain, removed).await);
+        if tokio::time::timeout(limit, removed).await.is_err() {
+            tracing::warn!(
+                target: "herald::agent",
+                "the other servers have not taken this one out of the cluster within {limit:?}: it \
+                 counts as a voter that has failed"
+            );
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl Client {
         request: Request,
         option: &RPCOption,
     ) -> Result<Response, Failure> {
-        let limit = option.soft_ttl();
+        let limit = option.hard_ttl();
         let asked = async {
             let link = self.signs.link().await.map_err(unreachable)?;
             link.call(&request).await.map_err(broken)

@@ -9,8 +9,9 @@ use crate::raft::Compaction;
 /// Heartbeats of a leader, in ms.
 const HEARTBEAT: u64 = 100;
 /// A follower begins an election once it has not heard from a leader for the lease and a random
-/// part of the time between these two on top, 500 to 800 ms in all. In ms.
-const ELECTION_MIN: u64 = 101;
+/// part of the time between these two on top, 600 to 800 ms in all. So long a vote may also take:
+/// those who give it write it down first. In ms.
+const ELECTION_MIN: u64 = 200;
 /// Also the lease: for so long after a heartbeat that a majority has answered the leader may serve
 /// reads on its own, and nobody of that majority votes for another one. In ms.
 const LEASE: u64 = 400;
