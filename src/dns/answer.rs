@@ -440,6 +440,10 @@ impl Exchange<'_> {
     /// The reply, unless it was made without something that memory may lack.
     fn complete(&self, tools: &mut Tools, buffer: &mut [u8], reply: Reply) -> Reply {
         let lacks_name = matches!(tools.lack, Some(Lack::Name { .. }));
+        // Before there is a catalog, what is answered here does without one.
+        if !self.freshness.is_loaded() {
+            return reply;
+        }
         if !lacks_name && !tools.torn {
             return reply;
         }

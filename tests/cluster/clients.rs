@@ -50,7 +50,9 @@ async fn clients_answer_what_servers_have_and_go_on_without_them() {
     let both = [one.ip, two.ip];
     cluster.all_answer("web", &both).await;
     answer(&[&one, &two], &both).await;
-    // Whose agent dies is in no answer.
+    // Whose agent dies is in no answer. What checks say is on the disk within a second.
+    let kept = one.directory.0.join("data/local/checks");
+    within(async || std::fs::read_to_string(&kept).is_ok_and(|it| it.contains("slow"))).await;
     one.kill();
     cluster.all_answer("web", &[two.ip]).await;
     answer(&[&two], &[two.ip]).await;

@@ -125,26 +125,22 @@ impl Counts {
             metrics.show(name, help, move || count.load(Ordering::Relaxed) as f64);
         };
         let missing = Arc::default();
+        show("views", "Names that are kept current for DNS", views);
         show(
-            "directory_views",
-            "Names that are kept current for DNS",
-            views,
-        );
-        show(
-            "directory_views_missing",
+            "views_missing",
             "Names that servers have said do not exist",
             &missing,
         );
         Self {
             first: counter(
-                "directory_views_reads",
+                "views_reads",
                 "Reads of names that DNS was asked and did not have",
             ),
             refused: counter(
-                "directory_views_refused",
+                "views_refused",
                 "Such reads that were refused since there were too many",
             ),
-            failed: counter("directory_views_failures", "Such reads that failed"),
+            failed: counter("views_failures", "Such reads that failed"),
             missing,
         }
     }
@@ -231,10 +227,11 @@ impl Keeper {
             }
         }
         let key = (ask.wanted, ask.fresh);
+        let has_place = self.has_place(&key.0);
         match self.reading.get_mut(&key) {
             Some(waiting) if ask.fresh => waiting.next.push(ask.answer),
             Some(waiting) => waiting.now.push(ask.answer),
-            None if self.budget.begin(now, is_first) => {
+            None if has_place && self.budget.begin(now, is_first) => {
                 self.begin(key, vec![ask.answer]);
             }
             None => {
@@ -242,6 +239,13 @@ impl Keeper {
                 tell(ask.answer, Err(WantError::Busy));
             }
         }
+    }
+
+    /// Whether not too many of its kind are being read.
+    fn has_place(&self, wanted: &Wanted) -> bool {
+        let is_address = |it: &Wanted| matches!(it, Wanted::Address(_));
+        let reading = self.reading.keys().filter(|(it, _)| is_address(it));
+        !is_address(wanted) || reading.count() < self.config.addresses_first_max
     }
 
     /// Begins a read that there is room for.

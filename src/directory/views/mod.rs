@@ -104,6 +104,8 @@ pub(super) struct Config {
     first_per_second: u32,
     /// First reads at a time.
     first_max: usize,
+    /// Of those, addresses: a server looks through all that it has for each.
+    addresses_first_max: usize,
     /// Longest time for one.
     first_limit: Duration,
     /// Who may wait to be looked at.
@@ -125,6 +127,7 @@ impl Default for Config {
             missing_time: Duration::from_secs(1),
             first_per_second: 500,
             first_max: 64,
+            addresses_first_max: 8,
             first_limit: Duration::from_secs(3),
             asks_max: 4_096,
             sweep: Duration::from_secs(5),

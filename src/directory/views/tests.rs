@@ -292,7 +292,7 @@ async fn a_view_that_nobody_uses_goes_and_one_in_use_stays() {
         pass(SECOND * 5).await;
     }
     assert_eq!((world.port("used"), world.port("unused")), (Some(80), None));
-    assert!(world.figure("herald_directory_views ") >= 2.0);
+    assert!(world.figure("herald_views ") >= 2.0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,9 +340,9 @@ async fn a_flood_of_missing_names_pushes_nothing_out() {
     assert!(refused > 10_000 && missing >= 500, "{missing} {refused}");
     assert_eq!(missing + refused, 20_000);
     assert_eq!(world.port("web"), Some(80));
-    assert!(world.figure("herald_directory_views_missing ") <= 4_096.0);
-    assert!(world.figure("herald_directory_views ") <= 2.0);
-    assert!(world.figure("herald_directory_views_refused_total ") > 10_000.0);
+    assert!(world.figure("herald_views_missing ") <= 4_096.0);
+    assert!(world.figure("herald_views ") <= 2.0);
+    assert!(world.figure("herald_views_refused_total ") > 10_000.0);
 }
 
 #[tokio::test(start_paused = true)]
