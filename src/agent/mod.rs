@@ -274,12 +274,16 @@ async fn start_parts(
     let ending = leave::Ending::new();
     let opened = open_directory(config, &membership, &metrics, layers).await?;
     let (directory, raft) = (opened.directory, opened.raft);
-    let seat = servers::seat(config, raft.as_ref());
-    let back = layers.back.clone();
-    let leaver = leave::Leaver::new(membership.clone(), seat, ending.clone(), back);
-    let lan = &membership.lan;
-    let local = start_local(config, lan, directory.clone(), &metrics, &layers.middle).await?;
     let memory = (directory.reader().clone(), opened.freshness);
+    let seat = servers::seat(config, raft.as_ref());
+    let leaver = leave::Leaver::new(
+        membership.clone(),
+        seat,
+        ending.clone(),
+        layers.back.clone(),
+    );
+    let (lan, middle) = (&membership.lan, &layers.middle);
+    let local = start_local(config, lan, directory.clone(), &metrics, middle).await?;
     let started = start_dns(config, memory, opened.behind, &metrics, &layers.front).await?;
     let (dns, behind) = started.unzip();
     let (answers, explainer) = behind.unzip();
@@ -462,7 +466,7 @@ async fn open_directory(
     servers::start(config, &membership.lan, &raft, &layers.middle).await;
     servers::keep_fresh(config.raft.id, &raft, &freshness, &layers.middle);
     Ok(Opened {
-        behind: dns::Behind::Leader(directory.clone()),
+        behind: dns::Behind::Leader(Arc::new(directory.clone())),
         directory,
         raft: Some(raft),
         freshness,

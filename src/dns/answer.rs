@@ -86,10 +86,7 @@ pub(super) struct Tools {
     /// Whether the answer is marked as stale.
     stale: bool,
     unencodable: Counter,
-    /// Whether the catalog has everything that exists.
-    whole: bool,
-    /// Whether memory does not count for names that are not in `known`.
-    fresh: bool,
+    memory: Memory,
     /// Names that servers have told of for this query.
     known: Vec<(Wanted, Presence)>,
     /// What the answer lacks.
@@ -98,6 +95,17 @@ pub(super) struct Tools {
     torn: bool,
     /// The query, where it may be needed again.
     query: Vec<u8>,
+}
+
+/// What the catalog is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    /// It has everything that exists.
+    Whole,
+    /// It has what was asked for before.
+    Partial,
+    /// It does not count for names that are not in [`Tools::known`].
+    Outdated,
 }
 
 /// What the parts that write records need to know of a query.
@@ -144,8 +152,11 @@ impl Tools {
     pub(super) fn new(catalog: Reader, unencodable: Counter) -> Self {
         let mut random = Random::new();
         Self {
-            whole: catalog.is_whole(),
-            fresh: false,
+            memory: if catalog.is_whole() {
+                Memory::Whole
+            } else {
+                Memory::Partial
+            },
             known: Vec::new(),
             lack: None,
             torn: false,
@@ -174,7 +185,9 @@ impl Tools {
         if folded.contains(&b'.') {
             return None;
         }
-        if self.fresh && !is_known(&self.known, |wanted| is_service(wanted, folded)) {
+        if self.memory == Memory::Outdated
+            && !is_known(&self.known, |wanted| is_service(wanted, folded))
+        {
             self.miss(service_of(folded));
             return None;
         }
@@ -182,7 +195,7 @@ impl Tools {
         let found = self.services.view(folded, || {
             Some((dns.service(folded)?, settings.service_ttl(folded)))
         });
-        if found.is_none() && !self.whole {
+        if found.is_none() && self.memory != Memory::Whole {
             self.miss(service_of(folded));
         }
         found
@@ -190,13 +203,15 @@ impl Tools {
 
     /// A node by its name in lower case.
     pub(super) fn node(&mut self, folded: &[u8]) -> Option<View<NodeView>> {
-        if self.fresh && !is_known(&self.known, |wanted| is_node(wanted, folded)) {
+        if self.memory == Memory::Outdated
+            && !is_known(&self.known, |wanted| is_node(wanted, folded))
+        {
             self.miss(node_of(folded));
             return None;
         }
         let dns = self.catalog.dns();
         let found = self.nodes.view(folded, || Some((dns.node(folded)?, 0)));
-        if found.is_none() && !self.whole {
+        if found.is_none() && self.memory != Memory::Whole {
             self.miss(node_of(folded));
         }
         found.map(|(view, _)| view)
@@ -206,16 +221,18 @@ impl Tools {
     pub(super) fn node_of_labels(&mut self, wire: &[u8]) -> Result<View<NodeView>, bool> {
         let dns = self.catalog.dns();
         let folded = self.dotted.join(wire).ok_or(false)?;
-        let usable = !self.fresh || is_known(&self.known, |wanted| is_node(wanted, folded));
-        let found = match usable {
-            true => self.nodes.view(folded, || Some((dns.node(folded)?, 0))),
-            false => None,
+        let usable = self.memory != Memory::Outdated
+            || is_known(&self.known, |wanted| is_node(wanted, folded));
+        let found = if usable {
+            self.nodes.view(folded, || Some((dns.node(folded)?, 0)))
+        } else {
+            None
         };
         if let Some((view, _)) = found {
             return Ok(view);
         }
         let is_suffix = dns.is_node_suffix(folded);
-        if !self.whole {
+        if self.memory != Memory::Whole {
             let wanted = node_of(folded);
             self.miss(wanted);
         }
@@ -225,12 +242,12 @@ impl Tools {
     /// Who has an address.
     pub(super) fn owner_of(&mut self, ip: IpAddr) -> Option<AddressOwner> {
         let known = is_known(&self.known, |wanted| *wanted == Wanted::Address(ip));
-        if self.fresh && !known {
+        if self.memory == Memory::Outdated && !known {
             self.miss(Some(Wanted::Address(ip)));
             return None;
         }
         let owner = self.catalog.dns().owner_of(ip);
-        if owner.is_none() && !self.whole {
+        if owner.is_none() && self.memory != Memory::Whole {
             self.miss(Some(Wanted::Address(ip)));
         }
         owner
@@ -239,7 +256,7 @@ impl Tools {
     /// Whether some instance has a tag. Where not all instances are here nobody can say, and what
     /// may exist must not be called missing.
     pub(super) fn is_tag(&self, folded: &[u8]) -> bool {
-        !self.whole || self.catalog.dns().is_tag(folded)
+        self.memory != Memory::Whole || self.catalog.dns().is_tag(folded)
     }
 
     /// Something is not in memory, which does not have everything. What nothing can be called does
@@ -252,7 +269,7 @@ impl Tools {
             Some((_, Presence::Missing)) => {}
             Some((_, Presence::Present)) => self.torn = true,
             None => {
-                let fresh = self.fresh;
+                let fresh = self.memory == Memory::Outdated;
                 self.lack.get_or_insert(Lack::Name { wanted, fresh });
             }
         }
@@ -261,8 +278,9 @@ impl Tools {
     /// Begins with a query, of which `known` is known.
     fn begin(&mut self, query: &[u8], known: Option<&Known>) {
         self.lack = None;
-        (self.fresh, self.torn) = (false, false);
-        if !self.whole {
+        self.torn = false;
+        if self.memory != Memory::Whole {
+            self.memory = Memory::Partial;
             self.query.clear();
             self.query.extend_from_slice(query);
             self.known.clear();
@@ -616,12 +634,12 @@ impl Exchange<'_> {
         match self.known.map(|known| known.leader) {
             None => Staleness::AskLeader,
             Some(Leader::Followed) => Staleness::Usable(Duration::ZERO),
-            Some(Leader::NotAsked) if tools.whole => {
+            Some(Leader::NotAsked) if tools.memory == Memory::Whole => {
                 tools.lack = Some(Lack::Freshness);
                 Staleness::AskLeader
             }
             Some(Leader::NotAsked) => {
-                tools.fresh = true;
+                tools.memory = Memory::Outdated;
                 Staleness::Usable(Duration::ZERO)
             }
             Some(Leader::Lost) if allowed => Staleness::Usable(age),

@@ -6,6 +6,7 @@
 //! **Invariant**: an answer is made of memory alone, once everything that it lacked is known.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -22,7 +23,7 @@ pub enum Behind {
     #[default]
     Nobody,
     /// The leader, by way of the server's directory.
-    Leader(Directory),
+    Leader(Arc<Directory>),
     /// Servers, by way of the client agent's views.
     Servers(Views),
 }

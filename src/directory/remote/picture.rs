@@ -31,7 +31,7 @@ impl Remote {
         let key = WatchKey::ServiceHealth(name.clone());
         let (state, picture) = self.picture(&Step::of(&key), how).await?;
         let exists = state.service(name).is_some();
-        Ok(picture.of(exists.then_some(Content::Service(state))))
+        Ok(picture.of(exists.then(|| Content::Service(Box::new(state)))))
     }
 
     async fn picture_node(&self, name: &NodeName, how: &How) -> Result<Picture, ReadError> {

@@ -61,7 +61,7 @@ mod tests {
     async fn so_many_begin_in_a_second() {
         let mut budget = Budget::new(500, 64, clock::now());
         let mut begun = 0;
-        let mut begin = |budget: &mut Budget, tries| {
+        let mut try_all = |budget: &mut Budget, tries| {
             for _ in 0..tries {
                 if budget.begin(clock::now(), true) {
                     budget.end();
@@ -70,11 +70,11 @@ mod tests {
             }
             begun
         };
-        assert_eq!(begin(&mut budget, 2_000), 500);
+        assert_eq!(try_all(&mut budget, 2_000), 500);
         tokio::time::advance(Duration::from_millis(100)).await;
-        assert_eq!(begin(&mut budget, 2_000), 550);
+        assert_eq!(try_all(&mut budget, 2_000), 550);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(begin(&mut budget, 2_000), 1_050);
+        assert_eq!(try_all(&mut budget, 2_000), 1_050);
         assert!(budget.begin(clock::now(), false), "again is not first");
     }
 

@@ -41,7 +41,7 @@ pub(in crate::directory) struct Picture {
 #[derive(Clone, Debug)]
 pub(in crate::directory) enum Content {
     /// A service: all of its instances, with their nodes and all checks that decide about them.
-    Service(State),
+    Service(Box<State>),
     /// A node.
     Node(Arc<Node>),
     /// Who has an address.

@@ -44,7 +44,7 @@ impl Servers {
         let content = match wanted {
             Wanted::Service(name) => ports
                 .get(name)
-                .map(|(port, index)| (Content::Service(state_of(name, *port)), *index)),
+                .map(|(port, index)| (Content::Service(Box::new(state_of(name, *port))), *index)),
             Wanted::Node(name) => {
                 (name.as_str() == "n1").then(|| (Content::Node(Arc::new(node())), Index(1)))
             }

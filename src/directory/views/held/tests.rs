@@ -239,7 +239,7 @@ impl World {
                 self.register(node, None, None, Some(check(id, owner, status)));
             }
             Step::LeaveInstance(node, of) => {
-                self.order(gone(Deregistration::Service(node_name(node), id(of))))
+                self.order(gone(Deregistration::Service(node_name(node), id(of))));
             }
             Step::LeaveCheck(node, of) => {
                 self.order(gone(Deregistration::Check(node_name(node), check_id(of))));
@@ -356,7 +356,7 @@ fn a_slot_stays_while_a_service_changes() {
         let view = slot.load();
         assert!(
             view.as_ref()
-                .is_some_and(|view| view.all.instances().len() > 0)
+                .is_some_and(|view| !view.all.instances().is_empty())
         );
     }
 }
