@@ -15,6 +15,7 @@ use crate::support::parts::Parts;
 
 mod beginning;
 mod changing;
+mod clients;
 mod clock;
 mod disk;
 mod failing;

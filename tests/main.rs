@@ -15,6 +15,7 @@ mod cluster;
 mod coordinates;
 mod dig;
 mod dns;
+mod dns_client;
 mod events;
 mod explain;
 mod files;

@@ -1,48 +1,76 @@
-//! What a client agent has instead of a catalog: the servers of its datacenter, as gossip knows them.
+//! What a client agent has instead of a catalog of everything: the servers of its datacenter, as
+//! gossip knows them, and views of what DNS asks for.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use crate::catalog::open_client;
 use crate::config::Config;
-use crate::directory::{Directory, Servers};
+use crate::directory::{Directory, Servers, Views};
+use crate::dns::Freshness;
 use crate::gossip::membership::Membership;
 use crate::gossip::pool::Pool;
 use crate::gossip::tags::Server;
+use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
 use crate::types::{Datacenter, Member, MemberStatus};
 
-/// Shared state behind the servers that the LAN pool knows, now and later. Herald's and others are
-/// asked alike.
+/// Shared state behind the servers that the LAN pool knows, now and later, with the views that feed
+/// DNS. Herald's servers and others are asked alike.
 pub(super) fn open_directory(
     config: &Config,
     membership: &Membership,
+    freshness: &Arc<Freshness>,
     metrics: &Metrics,
     tasks: &Tasks,
-) -> Directory {
+) -> (Directory, Option<Views>) {
     let servers = Servers::new(&config.calls, metrics, tasks);
     servers.keep_spread(tasks);
-    follow(
-        servers.clone(),
-        membership.lan.clone(),
-        config.identity.datacenter.clone(),
-        tasks,
-    );
-    let directory = Directory::through(config.directory.clone(), servers);
+    let (writer, reader) = open_client();
+    let directory = Directory::through(config.directory.clone(), reader, servers.clone());
+    let freshness = Arc::clone(freshness);
+    let heard = move |ago| {
+        freshness.heard(ago);
+        freshness.set_loaded();
+    };
+    let views = directory.start_views(writer, heard, metrics, tasks);
+    let woken = views.clone();
+    let datacenter = config.identity.datacenter.clone();
+    follow(&membership.lan, datacenter, tasks, move |found| {
+        tracing::info!(target: "herald::agent", "servers to ask: {found:?}");
+        servers.set(found);
+        if let Some(views) = &woken {
+            views.servers_changed();
+        }
+    });
     let node = config.identity.node.clone();
     directory.report_location(node, membership.lan.clone(), tasks);
-    directory
+    (directory, views)
 }
 
-/// Tells `servers` of every change among the members.
-fn follow(servers: Servers, lan: Pool, datacenter: Datacenter, tasks: &Tasks) {
+/// Has the services of this node told to servers that come: they may know nothing of it.
+pub(super) fn tell_servers(config: &Config, lan: &Pool, local: &Local, tasks: &Tasks) {
+    let local = local.clone();
+    let datacenter = config.identity.datacenter.clone();
+    follow(lan, datacenter, tasks, move |_| local.servers_changed());
+}
+
+/// Calls `change` with the servers there are, now and whenever they are others.
+fn follow(
+    lan: &Pool,
+    datacenter: Datacenter,
+    tasks: &Tasks,
+    change: impl Fn(&[SocketAddr]) + Send + 'static,
+) {
+    let lan = lan.clone();
     tasks.spawn(async move {
         let mut changed = lan.members_changed();
         let mut known = Vec::new();
         loop {
             let found = addresses(&lan.members(), &datacenter);
             if found != known {
-                tracing::info!(target: "herald::agent", "servers to ask: {found:?}");
-                servers.set(&found);
+                change(&found);
                 known = found;
             }
             if changed.changed().await.is_err() {

@@ -39,9 +39,11 @@ use crate::control::{Control, Leaving, Reloading};
 use crate::directory::methods::Methods;
 use crate::directory::{Directory, LOCATIONS_PERIOD};
 use crate::gossip::membership::Membership;
-use crate::local::Local;
+use crate::gossip::pool::Pool;
+use crate::local::{Local, NodeCount};
 use crate::metrics::Metrics;
 use crate::task::Tasks;
+use crate::types::MemberStatus;
 use crate::{catalog, dns, events, http, local, raft, reconcile, rpc};
 
 pub use banner::{GREETING, banner};
@@ -270,14 +272,19 @@ async fn start_parts(
     process::show(&metrics);
     let membership = start_pools(config, &metrics, &layers.back).await?;
     let ending = leave::Ending::new();
-    let (directory, raft) = open_directory(config, &membership, &metrics, layers).await?;
+    let opened = open_directory(config, &membership, &metrics, layers).await?;
+    let (directory, raft) = (opened.directory, opened.raft);
+    let memory = (directory.reader().clone(), opened.freshness);
     let seat = servers::seat(config, raft.as_ref());
-    let back = layers.back.clone();
-    let leaver = leave::Leaver::new(membership.clone(), seat, ending.clone(), back);
-    let local = start_local(config, directory.clone(), &metrics, &layers.middle).await?;
-    let reader = directory.reader().clone();
-    let freshness = servers::freshness(config.raft.id, raft.as_ref(), &layers.middle);
-    let started = start_dns(config, reader, freshness, &metrics, &layers.front).await?;
+    let leaver = leave::Leaver::new(
+        membership.clone(),
+        seat,
+        ending.clone(),
+        layers.back.clone(),
+    );
+    let (lan, middle) = (&membership.lan, &layers.middle);
+    let local = start_local(config, lan, directory.clone(), &metrics, middle).await?;
+    let started = start_dns(config, memory, opened.behind, &metrics, &layers.front).await?;
     let (dns, behind) = started.unzip();
     let (answers, explainer) = behind.unzip();
     let parts = reload::Parts {
@@ -363,11 +370,22 @@ fn prepare(config: &Config) -> Result<(Config, Option<rpc::Listener>), StartErro
 /// Starts the services and checks of this node, with those that the files define.
 async fn start_local(
     config: &Config,
+    lan: &Pool,
     directory: Directory,
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Result<Local, StartError> {
-    let local = local::start(config.local.clone(), directory, metrics, tasks)?;
+    let members = lan.clone();
+    let mut own = config.local.clone();
+    own.sync.nodes = NodeCount::new(move || {
+        let members = members.members();
+        let alive = members.iter();
+        alive.filter(|it| it.status == MemberStatus::Alive).count()
+    });
+    let local = local::start(own, directory, metrics, tasks)?;
+    if !config.identity.server {
+        client::tell_servers(config, lan, &local, tasks);
+    }
     // Also where they define nothing: what was kept waits for that.
     let limits = config.local.limits.clone();
     local.load(&config.definitions, limits).await?;
@@ -405,6 +423,15 @@ async fn join_others(
     Ok(())
 }
 
+/// The way to shared state, and what DNS is to know of it.
+struct Opened {
+    directory: Directory,
+    /// This server's part in the cluster; `None` on a client agent.
+    raft: Option<raft::Raft>,
+    freshness: Arc<dns::Freshness>,
+    behind: dns::Behind,
+}
+
 /// Shared state: on a server a catalog of its own, what orders the writes to it, and what keeps
 /// the members in it. A client agent asks the servers that the pool knows.
 async fn open_directory(
@@ -412,14 +439,19 @@ async fn open_directory(
     membership: &Membership,
     metrics: &Metrics,
     layers: &Layers,
-) -> Result<(Directory, Option<raft::Raft>), StartError> {
+) -> Result<Opened, StartError> {
     let bounds = config.directory.clone();
+    let freshness = Arc::new(dns::Freshness::new());
     if !config.identity.server {
         let tasks = &layers.middle;
-        return Ok((
-            client::open_directory(config, membership, metrics, tasks),
-            None,
-        ));
+        let (directory, views) =
+            client::open_directory(config, membership, &freshness, metrics, tasks);
+        return Ok(Opened {
+            directory,
+            raft: None,
+            freshness,
+            behind: views.map_or(dns::Behind::Nobody, dns::Behind::Servers),
+        });
     }
     let (writer, reader) = catalog::open_server();
     catalog::figures::show(&reader, metrics);
@@ -432,15 +464,21 @@ async fn open_directory(
     let (reconciled, lan) = (config.reconcile.clone(), membership.lan.clone());
     reconcile::start(reconciled, lan, reader, raft.clone(), &layers.middle);
     servers::start(config, &membership.lan, &raft, &layers.middle).await;
-    Ok((directory, Some(raft)))
+    servers::keep_fresh(config.raft.id, &raft, &freshness, &layers.middle);
+    Ok(Opened {
+        behind: dns::Behind::Leader(Arc::new(directory.clone())),
+        directory,
+        raft: Some(raft),
+        freshness,
+    })
 }
 
 /// Starts DNS, unless it is off, and what explains its answers: static zones first, since the
 /// answers must know their names.
 async fn start_dns(
     config: &Config,
-    catalog: catalog::Reader,
-    freshness: Arc<dns::Freshness>,
+    (catalog, freshness): (catalog::Reader, Arc<dns::Freshness>),
+    behind: dns::Behind,
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Result<Option<(dns::Handle, (reload::Answers, dns::Explainer))>, StartError> {
@@ -467,9 +505,10 @@ async fn start_dns(
             Counter::default(),
         ),
     };
-    let explainer = dns::Explainer::new(sources.clone(), zones.clone());
+    let help = dns::Help { zones, behind };
+    let explainer = dns::Explainer::new(sources.clone(), help.clone());
     let handlers = move || dns::Responder::new(sources.clone());
-    let handle = dns::start(listen, zones, handlers, metrics, tasks)?;
+    let handle = dns::start(listen, help, handlers, metrics, tasks)?;
     let answers = reload::Answers {
         settings,
         slow_zones,

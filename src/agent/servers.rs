@@ -88,17 +88,11 @@ pub(super) fn seat(config: &Config, raft: Option<&Raft>) -> Option<Seat> {
     })
 }
 
-/// How far what DNS answers from may lag behind, kept up to date from now on. On a client agent
-/// nothing is loaded.
-pub(super) fn freshness(own: ServerId, raft: Option<&Raft>, tasks: &Tasks) -> Arc<Freshness> {
-    let freshness = Arc::new(Freshness::new());
-    let Some(raft) = raft else {
-        return freshness;
-    };
+/// Keeps `freshness`, how far what DNS answers from may lag behind, up to date from now on.
+pub(super) fn keep_fresh(own: ServerId, raft: &Raft, freshness: &Arc<Freshness>, tasks: &Tasks) {
     let status = raft.status();
-    tell(own, &status, &freshness);
-    tasks.spawn(follow(own, raft.clone(), Arc::clone(&freshness)));
-    freshness
+    tell(own, &status, freshness);
+    tasks.spawn(follow(own, raft.clone(), Arc::clone(freshness)));
 }
 
 async fn follow(own: ServerId, raft: Raft, freshness: Arc<Freshness>) {

@@ -7,6 +7,7 @@
 //! servers that apply the same log reach the same state.
 
 use std::borrow::Borrow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,8 +17,9 @@ use super::command::{
     Command, Deregistration, Location, Operation, Outcome, Refusal, Registration,
 };
 use super::edit::{Broken, Changes, Edit};
+use super::index::DnsIndex;
 use super::reader::{Reader, Shared};
-use super::state::{NodeEntry, State};
+use super::state::{AddressOwner, NodeEntry, State};
 use super::watch::WatchKey;
 use super::{install, publish};
 
@@ -43,18 +45,26 @@ pub struct Writer {
 
 /// An empty catalog of a server.
 pub fn open_server() -> (Writer, Reader) {
-    let shared = Arc::<Shared>::default();
+    open(Shared::default())
+}
+
+/// An empty catalog of an agent without a copy of its own: it will hold some names and not others
+/// (see [`Reader::is_whole`]).
+pub fn open_client() -> (Writer, Reader) {
+    open(Shared {
+        dns: DnsIndex::partial(),
+        ..Shared::default()
+    })
+}
+
+fn open(shared: Shared) -> (Writer, Reader) {
+    let shared = Arc::new(shared);
     let writer = Writer {
         state: State::default(),
         published: Arc::clone(&shared.dns.state()),
         shared: Arc::clone(&shared),
     };
     (writer, Reader::new(shared))
-}
-
-/// A catalog that nothing is ever written to: that of an agent without a copy of its own.
-pub fn open_client() -> Reader {
-    Reader::new(Arc::default())
 }
 
 /// Why an operation did not happen.
@@ -105,6 +115,11 @@ impl Writer {
             self.state = State::clone(&self.published);
         }
         result
+    }
+
+    /// Says who has an address, in a catalog that is not whole; `None` forgets what was said.
+    pub fn set_owner(&mut self, ip: IpAddr, owner: Option<AddressOwner>) {
+        self.shared.dns.set_owner(ip, owner);
     }
 
     /// Puts `state`, as a snapshot gave it, in the place of what was applied so far, and publishes

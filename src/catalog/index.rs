@@ -13,16 +13,19 @@
 //! [`State`], so that a lookup which finds a shard of a map locked goes through the state instead
 //! of waiting for the writer.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use dashmap::DashMap;
 use dashmap::try_result::TryResult;
+use imbl::OrdMap;
 
 use crate::types::{NodeName, ServiceName};
 
-use super::state::State;
+use super::state::{AddressOwner, State};
 
 pub use super::sequence::{Iter, Sequence};
 pub use super::subset::Subset;
@@ -37,6 +40,7 @@ const NAME_OCTETS_MAX: usize = 255;
 #[derive(Debug)]
 pub struct Slot<V> {
     view: ArcSwapOption<V>,
+    used: AtomicBool,
 }
 
 impl<V> Slot<V> {
@@ -44,6 +48,17 @@ impl<V> Slot<V> {
     /// allocation.
     pub fn load(&self) -> Guard<Option<Arc<V>>> {
         self.view.load()
+    }
+
+    /// Notes that somebody was answered from here. Writes only where that is news, so that workers
+    /// that share a slot do not take it from each other.
+    pub fn mark_used(&self) {
+        mark(&self.used);
+    }
+
+    /// Whether it was used since this was last asked.
+    pub fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
     }
 
     /// Makes `view` the newest; `None` is final.
@@ -56,7 +71,14 @@ impl<V> Default for Slot<V> {
     fn default() -> Self {
         Self {
             view: ArcSwapOption::empty(),
+            used: AtomicBool::new(false),
         }
+    }
+}
+
+fn mark(used: &AtomicBool) {
+    if !used.load(Ordering::Relaxed) {
+        used.store(true, Ordering::Relaxed);
     }
 }
 
@@ -66,6 +88,18 @@ pub struct DnsIndex {
     pub(super) services: Links<ServiceView>,
     pub(super) nodes: Links<NodeView>,
     pub(super) state: ArcSwap<State>,
+    /// Who has which address, where the state does not hold everything that exists: who has one
+    /// there may not be who has it in truth.
+    owners: Option<ArcSwap<Owners>>,
+}
+
+/// Addresses that somebody said an owner of.
+type Owners = OrdMap<IpAddr, Arc<Owner>>;
+
+#[derive(Debug)]
+struct Owner {
+    owner: AddressOwner,
+    used: AtomicBool,
 }
 
 impl DnsIndex {
@@ -101,6 +135,52 @@ impl DnsIndex {
     pub fn is_tag(&self, folded: &[u8]) -> bool {
         let tag = std::str::from_utf8(folded).ok();
         tag.is_some_and(|tag| self.state.load().tags.held(tag).is_some())
+    }
+
+    /// Who has an address, as far as that is known here. Does not allocate.
+    pub fn owner_of(&self, ip: IpAddr) -> Option<AddressOwner> {
+        let Some(owners) = &self.owners else {
+            return self.state.load().owner_of(ip);
+        };
+        let owners = owners.load();
+        let known = owners.get(&ip)?;
+        mark(&known.used);
+        Some(known.owner.clone())
+    }
+
+    /// Whether somebody was told the owner of an address since this was last asked, in a catalog
+    /// that is not whole.
+    pub fn take_owner_used(&self, ip: IpAddr) -> bool {
+        let known = self.owners.as_ref();
+        let known = known.and_then(|owners| owners.load().get(&ip).cloned());
+        known.is_some_and(|known| known.used.swap(false, Ordering::Relaxed))
+    }
+
+    /// An index over some of what exists.
+    pub(super) fn partial() -> Self {
+        Self {
+            owners: Some(ArcSwap::default()),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.owners.is_none()
+    }
+
+    /// Keeps or forgets who has an address. Only the one writer does this.
+    pub(super) fn set_owner(&self, ip: IpAddr, owner: Option<AddressOwner>) {
+        let Some(owners) = &self.owners else { return };
+        let mut next = Owners::clone(&owners.load());
+        match owner {
+            Some(owner) if next.get(&ip).is_some_and(|known| known.owner == owner) => return,
+            Some(owner) => {
+                let used = AtomicBool::new(false);
+                next.insert(ip, Arc::new(Owner { owner, used }));
+            }
+            None => drop(next.remove(&ip)),
+        }
+        owners.store(Arc::new(next));
     }
 
     /// The newest whole state, for reverse lookups and other rare questions. Lock-free.

@@ -36,6 +36,11 @@ impl Reader {
     pub fn applied(&self) -> Index {
         Index(self.shared.applied.load(Ordering::Acquire))
     }
+    /// Whether it holds everything that exists, as on a server. Where it does not, a name that is
+    /// not in it may exist all the same.
+    pub fn is_whole(&self) -> bool {
+        self.shared.dns.is_whole()
+    }
     /// The DNS side.
     pub fn dns(&self) -> &DnsIndex {
         &self.shared.dns

@@ -18,6 +18,7 @@ use crate::types::{
     Status,
 };
 
+use super::edit::{is_same_check, is_same_service};
 use super::index::Slot;
 use super::keyed::{Addressed, ByCheckId, ById, ByOwner, Counted, first};
 use super::tally::Tally;
@@ -134,6 +135,16 @@ pub struct Instance {
     pub create_index: Index,
     /// Index that last changed the registration (not its checks).
     pub modify_index: Index,
+}
+
+impl Instance {
+    /// Whether another registration says the same to the letter, with the same checks.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let mut checks = self.checks.iter().zip(&other.checks);
+        is_same_service(&self.service, &other.service)
+            && self.checks.len() == other.checks.len()
+            && checks.all(|(left, right)| is_same_check(&left.check, &right.check))
+    }
 }
 
 /// A check with its indexes.

@@ -227,13 +227,6 @@ fn warnings(identity: &Identity) -> Vec<Cow<'static, str>> {
     if let Some(warning) = warning_of_count(identity.expect) {
         warnings.push(warning.into());
     }
-    if !identity.server {
-        warnings.push(
-            "Client agents do not ask servers yet: this one is a member of its pool, keeps and checks \
-             what is registered with it, and does not know the catalog."
-                .into(),
-        );
-    }
     // Only servers are name servers, and `dns` leaves out those that resolvers could not use.
     if identity.server && !is_dns_label(identity.node.as_str()) {
         let warning = format!(

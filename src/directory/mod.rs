@@ -12,10 +12,12 @@ use std::time::Duration;
 use rand::RngExt;
 
 use crate::catalog::{
-    Command, Operation, Outcome, Reader, Refusal, State, WatchKey, Watcher, open_client,
+    Command, Operation, Outcome, Reader, Refusal, State, WatchKey, Watcher, Writer,
 };
 use crate::clock;
+use crate::metrics::Metrics;
 use crate::raft::{FreshError, Raft, Status};
+use crate::task::Tasks;
 use crate::types::{Consistency, Datacenter, Index, RequestContext};
 
 use self::remote::Remote;
@@ -44,6 +46,7 @@ pub use self::locations::LOCATIONS_PERIOD;
 pub use self::remote::{RemoteError, Servers};
 pub use self::selection::{Selection, find_node, instances_of};
 pub use self::several::several;
+pub use self::views::{Presence, Views, WantError, Wanted};
 pub use crate::raft::ProposeError;
 
 /// What is said of the last contact where there was none: the longest time that agents can read.
@@ -170,19 +173,52 @@ impl Directory {
     pub(crate) fn client(config: Config) -> Self {
         let (metrics, tasks) = (crate::metrics::Metrics::new(), crate::task::Tasks::new());
         let servers = Servers::new(&crate::rpc::PoolConfig::default(), &metrics, &tasks);
-        Self::through(config, servers)
+        let (_, reader) = crate::catalog::open_client();
+        Self::through(config, reader, servers)
     }
 
-    /// The door of a client agent, behind which are `servers`.
-    pub fn through(config: Config, servers: Servers) -> Self {
+    /// The door of a client agent, behind which are `servers`; `reader` reads what its views hold.
+    pub fn through(config: Config, reader: Reader, servers: Servers) -> Self {
         let config = Arc::new(config);
         Self {
-            reader: open_client(),
+            reader,
             raft: None,
             remote: Some(Remote::new(servers, Arc::clone(&config))),
             waiting: Arc::default(),
             config,
         }
+    }
+
+    /// Starts the views of a client agent, which feed DNS through `writer`; `None` on a server, whose
+    /// catalog is whole. `heard` is told how old what a server answers from is, each time that one
+    /// answers.
+    pub fn start_views(
+        &self,
+        writer: Writer,
+        heard: impl Fn(Duration) + Send + Sync + 'static,
+        metrics: &Metrics,
+        tasks: &Tasks,
+    ) -> Option<Views> {
+        let source = Arc::new(self.remote.clone()?);
+        let config = views::Config::default();
+        let start = views::Start {
+            writer,
+            reader: self.reader.clone(),
+            source,
+            heard: Arc::new(heard),
+        };
+        Some(Views::start(config, start, metrics, tasks))
+    }
+
+    /// Waits until this server's memory is as fresh as the leader's is. On a client agent there is
+    /// nothing to wait for: its views are read anew instead (see [`Views::want_fresh`]).
+    ///
+    /// # Errors
+    /// [`ReadError`]: no leader told in time.
+    pub async fn catch_up(&self) -> Result<(), ReadError> {
+        let raft = self.raft()?;
+        raft.fresh(Consistency::Default).await?;
+        Ok(())
     }
 
     /// Number of servers that a client agent knows; `None` on a server.
@@ -235,7 +271,8 @@ impl Directory {
         Ok(servers.map(|server| server.peer.address).collect())
     }
 
-    /// The catalog of this server, for reads that are local by nature; empty on a client agent.
+    /// The catalog of this server, for reads that are local by nature; on a client agent what its
+    /// views hold.
     pub fn reader(&self) -> &Reader {
         &self.reader
     }

@@ -11,6 +11,7 @@
 //! Source: what agents of the reference were seen to call.
 
 mod ask;
+mod picture;
 mod plan;
 mod read;
 #[cfg(test)]
@@ -35,6 +36,8 @@ use crate::types::{Consistency, Index, RequestContext};
 
 /// Longest time for a call that does not block, the wait for a leader included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Reads that keep views current, at a time.
+const FOLLOWS_MAX: usize = 1_024;
 /// What every hop puts before the text of the one behind it.
 const HOP: &str = "rpc error making call: ";
 
@@ -66,19 +69,27 @@ pub struct Servers {
     calls: Caller,
     /// For reads that wait: they take the places of their sessions for long.
     waits: Caller,
+    /// For the reads that keep views current: there may be very many of them, and they must not keep
+    /// those of clients waiting.
+    follows: Caller,
 }
 
 impl Servers {
     /// Nobody yet: see [`Servers::set`].
     pub fn new(config: &PoolConfig, metrics: &Metrics, tasks: &Tasks) -> Self {
         let rotation = Arc::new(Rotation::default());
-        let caller = || {
-            let pool = Pool::new(config.clone(), metrics, tasks);
+        let caller = |streams_max| {
+            let config = PoolConfig {
+                streams_max,
+                ..config.clone()
+            };
+            let pool = Pool::new(config, metrics, tasks);
             Caller::new(pool, Arc::clone(&rotation))
         };
         Self {
-            calls: caller(),
-            waits: caller(),
+            calls: caller(config.streams_max),
+            waits: caller(config.streams_max),
+            follows: caller(FOLLOWS_MAX),
             rotation,
         }
     }

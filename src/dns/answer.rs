@@ -8,6 +8,7 @@
 //! **Invariant**: an accepted query always gets a reply.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,10 @@ use prometheus_client::metrics::counter::Counter;
 
 use crate::catalog::Reader;
 use crate::catalog::index::{NodeView, ServiceView};
+use crate::catalog::state::AddressOwner;
+use crate::directory::{Presence, Wanted};
 
+use super::behind::{Known, Lack, Leader};
 use super::cache::{Cache, View};
 use super::compress::Written;
 use super::edns::{Code, Edns, Text};
@@ -82,6 +86,26 @@ pub(super) struct Tools {
     /// Whether the answer is marked as stale.
     stale: bool,
     unencodable: Counter,
+    memory: Memory,
+    /// Names that servers have told of for this query.
+    known: Vec<(Wanted, Presence)>,
+    /// What the answer lacks.
+    lack: Option<Lack>,
+    /// Something that exists went while it was being answered.
+    torn: bool,
+    /// The query, where it may be needed again.
+    query: Vec<u8>,
+}
+
+/// What the catalog is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    /// It has everything that exists.
+    Whole,
+    /// It has what was asked for before.
+    Partial,
+    /// It does not count for names that are not in [`Tools::known`].
+    Outdated,
 }
 
 /// What the parts that write records need to know of a query.
@@ -128,6 +152,15 @@ impl Tools {
     pub(super) fn new(catalog: Reader, unencodable: Counter) -> Self {
         let mut random = Random::new();
         Self {
+            memory: if catalog.is_whole() {
+                Memory::Whole
+            } else {
+                Memory::Partial
+            },
+            known: Vec::new(),
+            lack: None,
+            torn: false,
+            query: Vec::new(),
             catalog,
             services: Cache::new(random.next()),
             nodes: Cache::new(random.next()),
@@ -152,16 +185,35 @@ impl Tools {
         if folded.contains(&b'.') {
             return None;
         }
+        if self.memory == Memory::Outdated
+            && !is_known(&self.known, |wanted| is_service(wanted, folded))
+        {
+            self.miss(service_of(folded));
+            return None;
+        }
         let dns = self.catalog.dns();
-        self.services.view(folded, || {
+        let found = self.services.view(folded, || {
             Some((dns.service(folded)?, settings.service_ttl(folded)))
-        })
+        });
+        if found.is_none() && self.memory != Memory::Whole {
+            self.miss(service_of(folded));
+        }
+        found
     }
 
     /// A node by its name in lower case.
     pub(super) fn node(&mut self, folded: &[u8]) -> Option<View<NodeView>> {
+        if self.memory == Memory::Outdated
+            && !is_known(&self.known, |wanted| is_node(wanted, folded))
+        {
+            self.miss(node_of(folded));
+            return None;
+        }
         let dns = self.catalog.dns();
         let found = self.nodes.view(folded, || Some((dns.node(folded)?, 0)));
+        if found.is_none() && self.memory != Memory::Whole {
+            self.miss(node_of(folded));
+        }
         found.map(|(view, _)| view)
     }
 
@@ -169,16 +221,102 @@ impl Tools {
     pub(super) fn node_of_labels(&mut self, wire: &[u8]) -> Result<View<NodeView>, bool> {
         let dns = self.catalog.dns();
         let folded = self.dotted.join(wire).ok_or(false)?;
-        let found = self.nodes.view(folded, || Some((dns.node(folded)?, 0)));
-        found
-            .map(|(view, _)| view)
-            .ok_or_else(|| dns.is_node_suffix(folded))
+        let usable = self.memory != Memory::Outdated
+            || is_known(&self.known, |wanted| is_node(wanted, folded));
+        let found = if usable {
+            self.nodes.view(folded, || Some((dns.node(folded)?, 0)))
+        } else {
+            None
+        };
+        if let Some((view, _)) = found {
+            return Ok(view);
+        }
+        let is_suffix = dns.is_node_suffix(folded);
+        if self.memory != Memory::Whole {
+            let wanted = node_of(folded);
+            self.miss(wanted);
+        }
+        Err(is_suffix)
+    }
+
+    /// Who has an address.
+    pub(super) fn owner_of(&mut self, ip: IpAddr) -> Option<AddressOwner> {
+        let known = is_known(&self.known, |wanted| *wanted == Wanted::Address(ip));
+        if self.memory == Memory::Outdated && !known {
+            self.miss(Some(Wanted::Address(ip)));
+            return None;
+        }
+        let owner = self.catalog.dns().owner_of(ip);
+        if owner.is_none() && self.memory != Memory::Whole {
+            self.miss(Some(Wanted::Address(ip)));
+        }
+        owner
+    }
+
+    /// Whether some instance has a tag. Where not all instances are here nobody can say, and what
+    /// may exist must not be called missing.
+    pub(super) fn is_tag(&self, folded: &[u8]) -> bool {
+        self.memory != Memory::Whole || self.catalog.dns().is_tag(folded)
+    }
+
+    /// Something is not in memory, which does not have everything. What nothing can be called does
+    /// not exist.
+    #[cold]
+    fn miss(&mut self, wanted: Option<Wanted>) {
+        let Some(wanted) = wanted else { return };
+        let mut known = self.known.iter();
+        match known.find(|(known, _)| *known == wanted) {
+            Some((_, Presence::Missing)) => {}
+            Some((_, Presence::Present)) => self.torn = true,
+            None => {
+                let fresh = self.memory == Memory::Outdated;
+                self.lack.get_or_insert(Lack::Name { wanted, fresh });
+            }
+        }
+    }
+
+    /// Begins with a query, of which `known` is known.
+    fn begin(&mut self, query: &[u8], known: Option<&Known>) {
+        self.lack = None;
+        self.torn = false;
+        if self.memory != Memory::Whole {
+            self.memory = Memory::Partial;
+            self.query.clear();
+            self.query.extend_from_slice(query);
+            self.known.clear();
+            let names = known.into_iter().flat_map(|known| &known.names);
+            self.known.extend(names.cloned());
+        }
     }
 
     /// Counts a record that no message can carry.
     pub(super) fn count_unencodable(&self) {
         self.unencodable.inc();
     }
+}
+
+fn parse<N: FromStr>(folded: &[u8]) -> Option<N> {
+    std::str::from_utf8(folded).ok()?.parse().ok()
+}
+
+fn is_known(known: &[(Wanted, Presence)], is_it: impl Fn(&Wanted) -> bool) -> bool {
+    known.iter().any(|(wanted, _)| is_it(wanted))
+}
+
+fn service_of(folded: &[u8]) -> Option<Wanted> {
+    parse(folded).map(Wanted::Service)
+}
+
+fn node_of(folded: &[u8]) -> Option<Wanted> {
+    parse(folded).map(Wanted::Node)
+}
+
+fn is_service(wanted: &Wanted, folded: &[u8]) -> bool {
+    matches!(wanted, Wanted::Service(name) if name.as_str().as_bytes() == folded)
+}
+
+fn is_node(wanted: &Wanted, folded: &[u8]) -> bool {
+    matches!(wanted, Wanted::Node(name) if name.as_str().as_bytes() == folded)
 }
 
 impl Responder {
@@ -195,8 +333,9 @@ impl Responder {
         }
     }
 
-    /// `alone`: nobody is left to take what is too old or too long for a worker.
-    fn respond(&mut self, received: &Received, buffer: &mut [u8], alone: bool) -> Reply {
+    /// `known` is what the slow path has learned; `None` on a worker, which leaves to that path what
+    /// memory lacks or what takes too long.
+    fn respond(&mut self, received: &Received, buffer: &mut [u8], known: Option<&Known>) -> Reply {
         if !Arc::ptr_eq(self.newest.load(), &self.settings) {
             // TTLs are kept beside the slots.
             self.settings = Arc::clone(self.newest.load());
@@ -205,6 +344,8 @@ impl Responder {
         let settings = &*self.settings;
         let zone = &*settings.primary().wire;
         self.last = handler::Asked::default();
+        let query = buffer.get(..received.length).unwrap_or_default();
+        self.tools.begin(query, known);
         let packet = decode(buffer, received.length, &mut self.asked);
         let edns = self.asked.edns.as_ref();
         let bare = |buffer: &mut [u8], rcode| {
@@ -226,9 +367,10 @@ impl Responder {
                     edns,
                     query,
                     transport: received.transport,
-                    alone,
+                    known,
                 };
                 let reply = exchange.reply(&mut self.tools, buffer);
+                let reply = exchange.complete(&mut self.tools, buffer, reply);
                 self.last.stale = self.tools.stale;
                 reply
             }
@@ -238,13 +380,21 @@ impl Responder {
 
 impl Handler for Responder {
     fn handle(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
-        self.respond(received, buffer, false)
+        self.respond(received, buffer, None)
     }
 
     /// Never defers to the leader, however old this server's state is: stale answers are marked, or
     /// SERVFAIL where `allow_stale` is off. Takes the time that it takes.
     fn handle_alone(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
-        self.respond(received, buffer, true)
+        self.respond(received, buffer, Some(&Known::alone()))
+    }
+
+    fn handle_knowing(&mut self, received: &Received, buffer: &mut [u8], known: &Known) -> Reply {
+        self.respond(received, buffer, Some(known))
+    }
+
+    fn lacks(&mut self) -> Option<Lack> {
+        self.tools.lack.take()
     }
 
     fn asked(&self) -> handler::Asked {
@@ -282,7 +432,8 @@ struct Exchange<'a> {
     edns: Option<&'a Edns>,
     query: Query,
     transport: Transport,
-    alone: bool,
+    /// What the slow path has learned; `None` on a worker.
+    known: Option<&'a Known>,
 }
 
 impl Exchange<'_> {
@@ -304,6 +455,29 @@ impl Exchange<'_> {
         }
     }
 
+    /// The reply, unless it was made without something that memory may lack.
+    fn complete(&self, tools: &mut Tools, buffer: &mut [u8], reply: Reply) -> Reply {
+        let lacks_name = matches!(tools.lack, Some(Lack::Name { .. }));
+        // Before there is a catalog, what is answered here does without one.
+        if !self.freshness.is_loaded() {
+            return reply;
+        }
+        if !lacks_name && !tools.torn {
+            return reply;
+        }
+        let query = buffer.iter_mut().zip(&tools.query);
+        query.for_each(|(place, octet)| *place = *octet);
+        let is_final = self.known.is_some_and(|known| known.alone) || !lacks_name;
+        if !is_final {
+            return Reply::Slow;
+        }
+        // Nobody can say whether it exists.
+        tools.lack = None;
+        let mut message = self.message(buffer, self.settings.primary());
+        let verdict = Verdict::failed(Code::NotReady);
+        self.conclude(tools, &mut message, verdict, Duration::ZERO)
+    }
+
     fn refuse(&self, buffer: &mut [u8], rcode: Rcode) -> Reply {
         let mut message = self.message(buffer, self.settings.primary());
         Reply::Send(message.finish(refusal(rcode), self.edns, &[]))
@@ -314,7 +488,7 @@ impl Exchange<'_> {
         let subject = Subject::of(self.name, zone_label, self.settings);
         let is_static = matches!(subject, Subject::Address(_));
         let mut age = Duration::ZERO;
-        let verdict = match self.staleness() {
+        let verdict = match self.staleness(tools, is_static) {
             _ if self.query.qtype == rtype::AXFR => Verdict {
                 rcode: Rcode::NotImp,
                 truncated: false,
@@ -364,7 +538,7 @@ impl Exchange<'_> {
     }
 
     fn answer_reverse(&self, tools: &mut Tools, buffer: &mut [u8], zone: &Zone) -> Reply {
-        let (verdict, age) = match self.staleness() {
+        let (verdict, age) = match self.staleness(tools, false) {
             Staleness::NotReady => (Some(Verdict::failed(Code::NotReady)), Duration::ZERO),
             Staleness::AskLeader => return Reply::Slow,
             Staleness::Unusable(verdict) => (Some(verdict), Duration::ZERO),
@@ -394,7 +568,7 @@ impl Exchange<'_> {
             } else {
                 usize::MAX
             },
-            scan_max: if self.alone { usize::MAX } else { SCAN_MAX },
+            scan_max: self.known.map_or(SCAN_MAX, |_| usize::MAX),
         }
     }
 
@@ -444,7 +618,8 @@ impl Exchange<'_> {
         Reply::Send(octets)
     }
 
-    fn staleness(&self) -> Staleness {
+    /// Asks `tools` to look nowhere but in what is known where a client agent's memory is not enough.
+    fn staleness(&self, tools: &mut Tools, is_static: bool) -> Staleness {
         if !self.freshness.is_loaded() {
             return Staleness::NotReady;
         }
@@ -453,13 +628,22 @@ impl Exchange<'_> {
         }
         let age = self.freshness.age();
         let allowed = self.settings.allow_stale;
-        if !self.alone && (!allowed || age > self.settings.max_stale) {
-            return Staleness::AskLeader;
+        if is_static || (allowed && age <= self.settings.max_stale) {
+            return Staleness::Usable(age);
         }
-        if allowed {
-            Staleness::Usable(age)
-        } else {
-            Staleness::Unusable(Verdict::failed(Code::NoReachableAuthority))
+        match self.known.map(|known| known.leader) {
+            None => Staleness::AskLeader,
+            Some(Leader::Followed) => Staleness::Usable(Duration::ZERO),
+            Some(Leader::NotAsked) if tools.memory == Memory::Whole => {
+                tools.lack = Some(Lack::Freshness);
+                Staleness::AskLeader
+            }
+            Some(Leader::NotAsked) => {
+                tools.memory = Memory::Outdated;
+                Staleness::Usable(Duration::ZERO)
+            }
+            Some(Leader::Lost) if allowed => Staleness::Usable(age),
+            Some(Leader::Lost) => Staleness::Unusable(Verdict::failed(Code::NoReachableAuthority)),
         }
     }
 }

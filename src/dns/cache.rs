@@ -68,6 +68,7 @@ impl<V> Cache<V> {
             if entry.hash == hash && *entry.key == *key {
                 let view = entry.slot.load();
                 if view.is_some() {
+                    entry.slot.mark_used();
                     return Some((view, entry.ttl));
                 }
                 // The name went; it may be back, with a new slot.
@@ -78,6 +79,7 @@ impl<V> Cache<V> {
         let (slot, ttl) = find()?;
         let view = slot.load();
         if view.is_some() {
+            slot.mark_used();
             self.insert(Entry {
                 hash,
                 key: key.into(),

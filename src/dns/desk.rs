@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::batch::OCTETS_MAX;
+use super::behind::{Known, Lack};
 use super::handler::{Asked, Handler, Received, Reply};
 use super::server::Handlers;
 
@@ -53,18 +54,35 @@ impl<H: Handler> Desks<H> {
     }
 }
 
-/// Answers from this server's memory, whatever its age.
-pub(crate) trait Alone: Send + Sync {
+/// Answers from this agent's memory.
+pub(crate) trait Memory: Send + Sync {
     /// The answer, if there is one, and what was asked.
-    fn answer(&self, query: &[u8], received: &Received) -> Option<(Vec<u8>, Asked)>;
+    ///
+    /// # Errors
+    /// What it lacks for an answer, besides all that is known.
+    fn answer(
+        &self,
+        query: &[u8],
+        received: &Received,
+        known: &Known,
+    ) -> Result<Option<(Vec<u8>, Asked)>, Lack>;
 }
 
-impl<H: Handler> Alone for Desks<H> {
-    fn answer(&self, query: &[u8], received: &Received) -> Option<(Vec<u8>, Asked)> {
+impl<H: Handler> Memory for Desks<H> {
+    fn answer(
+        &self,
+        query: &[u8],
+        received: &Received,
+        known: &Known,
+    ) -> Result<Option<(Vec<u8>, Asked)>, Lack> {
         self.with(query, |handler, buffer| {
-            match handler.handle_alone(received, buffer) {
-                Reply::Send(octets) => Some((buffer.get(..octets)?.to_vec(), handler.asked())),
-                Reply::Drop | Reply::Slow => None,
+            match handler.handle_knowing(received, buffer, known) {
+                Reply::Send(octets) => {
+                    let answer = buffer.get(..octets);
+                    Ok(answer.map(|answer| (answer.to_vec(), handler.asked())))
+                }
+                Reply::Drop => Ok(None),
+                Reply::Slow => handler.lacks().map_or(Ok(None), Err),
             }
         })
     }

@@ -12,9 +12,8 @@ use super::counters::{Counters, Totals};
 use super::desk::Desks;
 use super::handler::Handler;
 use super::server::{Handlers, Worker};
-use super::slow::Slow;
+use super::slow::{Help, Slow};
 use super::socket::{self, BindError, Bound, Datagrams};
-use super::static_zones::StaticZones;
 use super::tcp;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
@@ -58,14 +57,14 @@ impl Handle {
     }
 }
 
-/// Binds and starts answering, with a handler of `handlers` for each worker and some for TCP. To
-/// be called in a tokio runtime.
+/// Binds and starts answering, with a handler of `handlers` for each worker and some for TCP; what
+/// they leave to the slow path is answered with `help`. To be called in a tokio runtime.
 ///
 /// # Errors
 /// An address cannot be bound, which names it and the port, or the system refuses threads.
 pub fn start<H: Handler>(
     config: &Config,
-    zones: StaticZones,
+    help: impl Into<Help>,
     handlers: impl Fn() -> H + Send + Sync + 'static,
     metrics: &Metrics,
     tasks: &Tasks,
@@ -84,7 +83,13 @@ pub fn start<H: Handler>(
     let handlers: Handlers<H> = Arc::new(handlers);
     let desks = Arc::new(Desks::new(Arc::clone(&handlers)));
     let memory = Arc::clone(&desks);
-    let slow = Slow::start(&config.slow, zones, memory, Arc::clone(&counters), tasks);
+    let slow = Slow::start(
+        &config.slow,
+        help.into(),
+        memory,
+        Arc::clone(&counters),
+        tasks,
+    );
     let stop = stop_flag(tasks);
     for number in 0..workers {
         let worker = Worker {

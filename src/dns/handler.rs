@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::behind::{Known, Lack};
+
 /// How a query came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -54,6 +56,19 @@ pub trait Handler: Send + 'static {
     /// for what no static zone covers. [`Reply::Slow`] is SERVFAIL then.
     fn handle_alone(&mut self, received: &Received, buffer: &mut [u8]) -> Reply {
         self.handle(received, buffer)
+    }
+
+    /// Answers like [`Handler::handle_alone`] while there is somebody left to ask, of whom all in
+    /// `known` was learned. [`Reply::Slow`] with something that [`Handler::lacks`] leaves the query
+    /// whole in the buffer.
+    fn handle_knowing(&mut self, received: &Received, buffer: &mut [u8], known: &Known) -> Reply {
+        let _ = known;
+        self.handle_alone(received, buffer)
+    }
+
+    /// What the answer to the query handled last lacked. By default nothing.
+    fn lacks(&mut self) -> Option<Lack> {
+        None
     }
 
     /// What the query handled last was. By default nothing is known of it.

@@ -6,6 +6,7 @@
 //! the same buffer, `server` sends the batch.
 
 pub mod answer;
+pub mod behind;
 pub mod config;
 pub mod explain;
 pub mod freshness;
@@ -44,6 +45,7 @@ mod tcp;
 mod zone;
 
 pub use answer::{Responder, Sources};
+pub use behind::{Behind, Known, Lack};
 pub use config::Config;
 pub use counters::Totals;
 pub use engine::{Handle, StartError, start};
@@ -53,6 +55,7 @@ pub use handler::{Asked, Handler, Received, Reply, Transport};
 pub use name::DomainError;
 pub use options::{Options, SettingsError, Soa};
 pub use settings::Settings;
+pub use slow::Help;
 pub use socket::BindError;
 pub use static_zones::{StaticZones, ZonesError};
 

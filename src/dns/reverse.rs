@@ -48,7 +48,7 @@ pub(super) fn answer(
     });
     let owner = match read(name) {
         Reverse::Part => return Some(zone::deny(message, Rcode::NoError, apex)),
-        Reverse::Address(ip) => tools.catalog.dns().state().owner_of(ip.to_canonical()),
+        Reverse::Address(ip) => tools.owner_of(ip.to_canonical()),
         Reverse::Other => None,
     };
     let Some(owner) = owner else {

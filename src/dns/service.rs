@@ -278,7 +278,7 @@ pub(super) fn parts(name: &Name, labels: usize) -> (&[u8], Vec<&[u8]>) {
 fn is_tag_label(tools: &Tools, label: &[u8]) -> bool {
     match label.split_first() {
         Some((b'_', b"" | b"tcp")) => true,
-        Some((b'_', tag)) => tools.catalog.dns().is_tag(tag),
+        Some((b'_', tag)) => tools.is_tag(tag),
         _ => false,
     }
 }

@@ -1,8 +1,9 @@
 //! Answers the queries that this server's memory cannot, off the worker threads.
 //!
 //! A worker hands over the query's octets and where the answer goes; a bounded pool of tasks asks
-//! the static zones and, for what they do not cover, this server's memory whatever its age. Owns
-//! the bounds and the deadline; what a zone answers is `static_zones`.
+//! the static zones and, for what they do not cover, this agent's memory, once whoever is `behind`
+//! it has told what it lacks. Owns the bounds and the deadline; what a zone answers is
+//! `static_zones`.
 //!
 //! **Invariant**: a query that is taken gets a reply within the deadline, if only SERVFAIL; one
 //! that is not taken gets SERVFAIL at once.
@@ -11,17 +12,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot};
 
+use super::behind::{Behind, Known, Unanswered};
 use super::config::SlowLimits;
 use super::counters::Counters;
-use super::desk::Alone;
+use super::desk::Memory;
 use super::handler::{Received, Transport};
 use super::socket::{Datagrams, Local};
 use super::static_zones::{Answer, StaticZones};
 use crate::clock;
 use crate::task::Tasks;
 
+/// Extended error *Not Ready* (RFC 8914 §4.15).
+const NOT_READY: u16 = 14;
 /// Extended error *No Reachable Authority* (RFC 8914 §4.23).
 const NO_REACHABLE_AUTHORITY: u16 = 22;
 
@@ -66,10 +70,28 @@ enum Origin {
     Connection(oneshot::Sender<Vec<u8>>),
 }
 
+/// Whom the slow path asks.
+#[derive(Clone, Debug, Default)]
+pub struct Help {
+    /// Zones from files, asked first.
+    pub zones: StaticZones,
+    /// Who tells what memory lacks.
+    pub behind: Behind,
+}
+
+impl From<StaticZones> for Help {
+    fn from(zones: StaticZones) -> Self {
+        Self {
+            zones,
+            behind: Behind::Nobody,
+        }
+    }
+}
+
 /// What the tasks of the pool share.
 struct Pool {
-    zones: StaticZones,
-    memory: Arc<dyn Alone>,
+    help: Help,
+    memory: Arc<dyn Memory>,
     working: Semaphore,
     deadline: Duration,
     counters: Arc<Counters>,
@@ -79,14 +101,14 @@ impl Slow {
     /// Starts the pool.
     pub(crate) fn start(
         limits: &SlowLimits,
-        zones: StaticZones,
-        memory: Arc<dyn Alone>,
+        help: Help,
+        memory: Arc<dyn Memory>,
         counters: Arc<Counters>,
         tasks: &Tasks,
     ) -> Self {
         let (jobs, received) = mpsc::channel(limits.queries_max.max(1));
         let pool = Arc::new(Pool {
-            zones,
+            help,
             memory,
             working: Semaphore::new(limits.concurrent_max),
             deadline: limits.deadline,
@@ -113,7 +135,7 @@ impl Slow {
             return 0;
         }
         self.counters.slow_full.inc();
-        fail(buffer, received.length)
+        fail(buffer, received.length, NO_REACHABLE_AUTHORITY)
     }
 
     fn take(&self, received: &Received, query: &[u8], to: Return<'_>) -> Option<()> {
@@ -145,9 +167,10 @@ impl Pool {
     async fn work(&self, job: Job) {
         let deadline = job.since + self.deadline;
         let answer = tokio::time::timeout_at(deadline, self.ask(&job)).await;
-        let answer = answer.ok().flatten().unwrap_or_else(|| {
+        let answer = answer.unwrap_or(Err(Unanswered::Failed));
+        let answer = answer.unwrap_or_else(|unanswered| {
             self.counters.slow_late.inc();
-            failure(&job.query)
+            failure(&job.query, unanswered.code())
         });
         match job.origin {
             // A connection that has gone needs no answer.
@@ -162,42 +185,65 @@ impl Pool {
         }
     }
 
-    async fn ask(&self, job: &Job) -> Option<Vec<u8>> {
-        let _working = self.working.acquire().await.ok()?;
+    async fn ask(&self, job: &Job) -> Result<Vec<u8>, Unanswered> {
         let received = Received {
             length: job.query.len(),
             transport: job.transport,
             source: job.source,
         };
-        match self.zones.answer(&job.query, &received).await {
-            Answer::Made(answer) => Some(answer),
-            Answer::Failed => None,
-            Answer::NotCovered => {
-                let (answer, asked) = self.memory.answer(&job.query, &received)?;
-                let row = match job.transport {
-                    Transport::Udp => &self.counters.slow,
-                    Transport::Tcp => &self.counters.tcp,
-                };
-                row.stale.add_shared(u64::from(asked.stale));
-                Some(answer)
-            }
+        let working = self.working().await?;
+        match self.help.zones.answer(&job.query, &received).await {
+            Answer::Made(answer) => return Ok(answer),
+            Answer::Failed => return Err(Unanswered::Failed),
+            Answer::NotCovered => {}
+        }
+        // Something is left to answer from memory where nobody tells in time.
+        let limit = job.since + self.deadline * 9 / 10;
+        let mut working = Some(working);
+        let attempt = |known: &Known| {
+            let answer = self.memory.answer(&job.query, &received, known);
+            // Who waits for others keeps nobody from working.
+            working = None;
+            answer
+        };
+        let (answer, asked) = self.help.behind.settle(limit, attempt).await?;
+        let row = match job.transport {
+            Transport::Udp => &self.counters.slow,
+            Transport::Tcp => &self.counters.tcp,
+        };
+        row.stale.add_shared(u64::from(asked.stale));
+        Ok(answer)
+    }
+
+    async fn working(&self) -> Result<SemaphorePermit<'_>, Unanswered> {
+        let working = self.working.acquire().await;
+        working.map_err(|_| Unanswered::Failed)
+    }
+}
+
+impl Unanswered {
+    /// The extended error.
+    fn code(self) -> u16 {
+        match self {
+            Self::NotReady => NOT_READY,
+            Self::Failed => NO_REACHABLE_AUTHORITY,
         }
     }
 }
 
-/// SERVFAIL with extended error 22 for `query`.
-fn failure(query: &[u8]) -> Vec<u8> {
+/// SERVFAIL with an extended error for `query`.
+fn failure(query: &[u8], code: u16) -> Vec<u8> {
     let mut answer = query.to_vec();
     // Room for the OPT record, which is longer than the shortest one of a query.
     answer.resize(query.len() + 32, 0);
-    let octets = fail(&mut answer, query.len());
+    let octets = fail(&mut answer, query.len(), code);
     answer.truncate(octets);
     answer
 }
 
-/// Overwrites the query in `buffer[..length]` with SERVFAIL and extended error 22; the octets of
-/// the answer.
-fn fail(buffer: &mut [u8], length: usize) -> usize {
+/// Overwrites the query in `buffer[..length]` with SERVFAIL and an extended error; the octets of the
+/// answer.
+fn fail(buffer: &mut [u8], length: usize, code: u16) -> usize {
     let query = buffer.get(..length).unwrap_or_default();
     let question = question_end(query);
     let edns = question.is_some_and(|end| has_opt(query, end));
@@ -209,7 +255,7 @@ fn fail(buffer: &mut [u8], length: usize) -> usize {
     *flags = (*flags & 0x79) | 0x80;
     *rcode = (*rcode & 0x10) | 2;
     let opt: [u8; 17] = {
-        let [high, low] = NO_REACHABLE_AUTHORITY.to_be_bytes();
+        let [high, low] = code.to_be_bytes();
         // Root, type 41, 1,232 octets, no flags, one option of two octets (RFC 6891 §6.1.2,
         // RFC 8914 §2).
         [

@@ -399,6 +399,24 @@ impl TestCluster {
         Server::new(name, ip, directory, &arguments)
     }
 
+    /// Starts a client agent of these servers.
+    pub(crate) fn client(&self, name: &str, number: u8) -> Server {
+        let (directory, ip) = (Directory::new(), Self::ip(self.group, number));
+        let file = directory.write("quick.json", QUICK);
+        let mut arguments = vec![
+            "agent".to_owned(),
+            format!("-node={name}"),
+            format!("-bind={ip}"),
+            format!("-client={ip}"),
+            format!("-data-dir={}", path(&directory.0.join("data"))),
+            format!("-config-file={}", path(&file)),
+            "-retry-interval=1s".to_owned(),
+        ];
+        let servers = self.servers.iter();
+        arguments.extend(servers.map(|server| format!("-retry-join={}", server.ip)));
+        Server::spawn(name, ip, directory, &arguments)
+    }
+
     /// Those that run.
     pub(crate) fn running(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter().filter(|server| server.runs())

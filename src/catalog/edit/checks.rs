@@ -161,7 +161,7 @@ fn with_check(
 }
 
 /// Equal to the letter: the id of the service also compares by its spelling here.
-fn is_same_check(left: &Check, right: &Check) -> bool {
+pub(in crate::catalog) fn is_same_check(left: &Check, right: &Check) -> bool {
     let same_service = match (&left.service_id, &right.service_id) {
         (Some(left), Some(right)) => left.same_spelling(right),
         (left, right) => left == right,

@@ -218,7 +218,7 @@ pub(super) fn enlist(entry: &mut ServiceEntry, (tags, addresses): Listed<'_>, se
 }
 
 /// Equal to the letter: names and ids also compare by their spelling here.
-fn is_same_service(left: &Service, right: &Service) -> bool {
+pub(in crate::catalog) fn is_same_service(left: &Service, right: &Service) -> bool {
     left.id.same_spelling(&right.id) && left.name.same_spelling(&right.name) && left == right
 }
 

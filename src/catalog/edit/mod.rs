@@ -17,6 +17,9 @@ mod checks;
 mod instances;
 mod nodes;
 
+pub(super) use self::checks::is_same_check;
+pub(super) use self::instances::is_same_service;
+
 /// What a batch has touched: nothing outside of it differs from the published state.
 #[derive(Debug, Default)]
 pub(super) struct Changes {

@@ -56,7 +56,7 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn of(key: &'a WatchKey) -> Self {
+    pub(super) fn of(key: &'a WatchKey) -> Self {
         use WatchKey as Key;
         match key {
             Key::Nodes => Self::new("Catalog.ListNodes", Asked::Datacenter, Rows::Nodes),

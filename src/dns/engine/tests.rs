@@ -15,6 +15,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 
 use super::*;
 use crate::clock;
+use crate::dns::StaticZones;
 use crate::dns::config::{SlowLimits, TcpLimits};
 use crate::dns::handler::{Asked, Received, Reply};
 

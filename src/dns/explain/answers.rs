@@ -2,24 +2,30 @@
 //! queries, along the way that a query would take.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use hickory_proto::op::Message;
 
 use crate::client::dig;
+use crate::clock;
 
 use super::super::answer::{Responder, Sources};
 use super::super::batch::OCTETS_MAX;
+use super::super::behind::Known;
 use super::super::encode::rtype;
 use super::super::handler::{Handler, Received, Reply, Transport};
 use super::super::question::CLASS_IN;
 use super::super::settings::Settings;
-use super::super::static_zones::{Answer, StaticZones};
+use super::super::slow::Help;
+use super::super::static_zones::Answer;
 use super::Question;
 
 /// Octets that most clients with EDNS offer room for.
 const EDNS_OCTETS: u16 = 1232;
 /// Octets that go to a client without EDNS (RFC 1035 §4.2.1).
 const PLAIN_OCTETS: usize = 512;
+/// Longest wait for whoever is asked for what memory lacks.
+const ASK: Duration = Duration::from_secs(1);
 /// The client whose records are shown.
 const SHOWN: usize = 1;
 
@@ -80,15 +86,11 @@ pub struct Records {
 }
 
 /// Asks as each kind of client would.
-pub(super) async fn ask_all(
-    sources: &Sources,
-    zones: &StaticZones,
-    question: &Question,
-) -> Vec<Vec<u8>> {
+pub(super) async fn ask_all(sources: &Sources, help: &Help, question: &Question) -> Vec<Vec<u8>> {
     let mut responder = Responder::new(sources.clone());
     let mut replies = Vec::with_capacity(CLIENTS.len());
     for client in &CLIENTS {
-        replies.push(ask(&mut responder, zones, question, client).await);
+        replies.push(ask(&mut responder, help, question, client).await);
     }
     replies
 }
@@ -96,7 +98,7 @@ pub(super) async fn ask_all(
 /// From the worker to the slow path, as a query goes; empty where that would be SERVFAIL.
 async fn ask(
     responder: &mut Responder,
-    zones: &StaticZones,
+    help: &Help,
     question: &Question,
     client: &Client,
 ) -> Vec<u8> {
@@ -108,19 +110,26 @@ async fn ask(
     };
     let mut buffer = query.clone();
     buffer.resize(OCTETS_MAX, 0);
-    let reply = match responder.handle(&received, &mut buffer) {
-        Reply::Slow => match zones.answer(&query, &received).await {
-            Answer::Made(answer) => return answer,
-            Answer::Failed => Reply::Drop,
-            Answer::NotCovered => responder.handle_alone(&received, &mut buffer),
-        },
-        reply => reply,
-    };
-    match reply {
-        Reply::Send(octets) => buffer.truncate(octets),
-        Reply::Drop | Reply::Slow => buffer.clear(),
+    match responder.handle(&received, &mut buffer) {
+        Reply::Send(octets) => {
+            buffer.truncate(octets);
+            return buffer;
+        }
+        Reply::Drop => return Vec::new(),
+        Reply::Slow => {}
     }
-    buffer
+    match help.zones.answer(&query, &received).await {
+        Answer::Made(answer) => return answer,
+        Answer::Failed => return Vec::new(),
+        Answer::NotCovered => {}
+    }
+    let attempt = |known: &Known| match responder.handle_knowing(&received, &mut buffer, known) {
+        Reply::Send(octets) => Ok(buffer.get(..octets).map(<[u8]>::to_vec)),
+        Reply::Drop => Ok(None),
+        Reply::Slow => responder.lacks().map_or(Ok(None), Err),
+    };
+    let settled = help.behind.settle(clock::now() + ASK, attempt).await;
+    settled.unwrap_or_default()
 }
 
 /// A query as stub resolvers send it, with RD.

@@ -22,7 +22,7 @@ use crate::types::Index;
 use super::answer::{Context, Sources, Tools};
 use super::name::{DomainError, NAME_OCTETS_MAX, Name, wire_from_text};
 use super::settings::Settings;
-use super::static_zones::StaticZones;
+use super::slow::Help;
 
 pub use self::answers::{ClientAnswer, Records};
 pub use self::instances::{InstanceReport, Instances};
@@ -34,11 +34,15 @@ pub const INSTANCES_MAX: usize = 1_000;
 const NOT_LOADED: &str = "no state of the catalog is loaded yet: what needs one fails (not ready) \
                           until a server has been reached";
 
+/// Where answers of client agents come from.
+const PARTIAL: &str = "this client agent has what servers told it of names that were asked for, under \
+                       an index of its own; it asks a server for others";
+
 /// Explains answers. Clones are cheap and follow reloads.
 #[derive(Clone)]
 pub struct Explainer {
     sources: Sources,
-    zones: StaticZones,
+    help: Help,
 }
 
 /// A question to be explained.
@@ -168,8 +172,8 @@ fn read_type(text: &str) -> Option<RecordType> {
 }
 
 impl Explainer {
-    /// Explains what is answered from these sources and zones.
-    pub fn new(sources: Sources, zones: StaticZones) -> Self {
+    /// Explains what is answered from these sources and with this help.
+    pub fn new(sources: Sources, help: impl Into<Help>) -> Self {
         // What is explained was not asked: it does not count.
         let unencodable = Counter::default();
         Self {
@@ -177,7 +181,7 @@ impl Explainer {
                 unencodable,
                 ..sources
             },
-            zones,
+            help: help.into(),
         }
     }
 
@@ -196,6 +200,8 @@ impl Explainer {
             answers_max: usize::MAX,
             scan_max: usize::MAX,
         };
+        // First, so that what they ask servers for is in memory then.
+        let replies = answers::ask_all(&sources, &self.help, question).await;
         let mut tools = Tools::new(sources.catalog.clone(), sources.unencodable.clone());
         let state = sources.catalog.state();
         let loaded = sources.freshness.is_loaded().then_some(&*state);
@@ -210,7 +216,6 @@ impl Explainer {
             instances::report(&state, &asked)
         });
         let possible = instances.as_ref().map(Instances::records);
-        let replies = answers::ask_all(&sources, &self.zones, question).await;
         let (answers, records) = answers::describe(&replies, &settings, question.qtype(), possible);
         // RFC 2308 §5: that there is nothing may be believed as long as the SOA record says.
         let is_denied = records.answer.is_empty() && !records.authority.is_empty();
@@ -221,6 +226,9 @@ impl Explainer {
         let mut notes = rule.notes;
         notes.extend(unencodable(&sources));
         notes.extend(staleness(&sources, &settings));
+        if !sources.catalog.is_whole() {
+            notes.push(PARTIAL.to_owned());
+        }
         Explanation {
             name: question.text(),
             record_type: question.record_type.to_string(),

@@ -92,7 +92,7 @@ pub(super) fn find(
             let meaning = format!("answered from the zone {zone} that was loaded from a file");
             Rule::new("static zone", meaning)
         }
-        Home::Reverse(zone) => reverse_name(settings, state, name, zone),
+        Home::Reverse(zone) => reverse_name(settings, tools, state.is_some(), name, zone),
         Home::Catalog(zone) => below_zone(context, tools, state, name, zone),
     }
 }
@@ -302,11 +302,17 @@ fn service_ttl(settings: &Settings, folded: &[u8]) -> Ttl {
     }
 }
 
-fn reverse_name(settings: &Settings, state: Option<&State>, name: &Name, zone: &Zone) -> Rule {
+fn reverse_name(
+    settings: &Settings,
+    tools: &mut Tools,
+    is_loaded: bool,
+    name: &Name,
+    zone: &Zone,
+) -> Rule {
     let rule = |meaning: String| Rule::new("reverse", meaning);
-    let Some(state) = state else {
+    if !is_loaded {
         return rule(NOT_LOADED.to_owned());
-    };
+    }
     if name.labels() == zone.labels {
         return rule("a reverse zone itself".to_owned()).with_negative_ttl(settings);
     }
@@ -320,7 +326,7 @@ fn reverse_name(settings: &Settings, state: Option<&State>, name: &Name, zone: &
             return rule("no address".to_owned()).with_negative_ttl(settings);
         }
     };
-    match state.owner_of(ip) {
+    match tools.owner_of(ip) {
         Some(AddressOwner::Node(node)) => {
             let mut rule = rule(format!("{ip}, the address of node {:?}", node.as_str()));
             rule.node = Some(node.to_string());
