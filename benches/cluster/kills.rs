@@ -61,6 +61,9 @@ pub(crate) async fn measure(kills: usize, kinds: &[Kind<'_>], place: &Place) -> 
         }
     }
     for (cluster, seen) in clusters.iter().zip(&seen) {
+        // The last one killed is back.
+        cluster.all_know(KNOWN).await?;
+        cluster.leader().await?;
         verify(cluster, &seen.acknowledged).await?;
     }
     let titles = clusters.iter().map(|cluster| cluster.title);
