@@ -7,22 +7,18 @@
 
 #![expect(clippy::print_stdout, reason = "benches print their figures")]
 
+#[path = "support/disk.rs"]
+mod disk;
 mod support;
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use herald::clock;
+use disk::Place;
 use herald::raft::{Load, open_load, run_load};
 use herald::task::Tasks;
-use nix::sys::statfs::{
-    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC,
-    statfs,
-};
 use tokio::runtime::Runtime;
 
 #[global_allocator]
@@ -32,8 +28,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const OCTETS: usize = 300;
 
 fn main() {
-    let place = Place::new();
-    place.describe();
+    let place = Place::new("raft");
+    println!("{}", place.describe());
     let runtime = Runtime::new().expect("the system has threads");
     let mut criterion = support::criterion();
     appends(&mut criterion, &runtime, &place);
@@ -108,61 +104,4 @@ async fn run(directory: Option<&Path>, image: Option<&Path>, load: Load) -> Dura
         fs::remove_dir_all(directory).expect("nobody has the log any more");
     }
     took.expect("the disk holds")
-}
-
-/// A directory for logs, gone with this.
-struct Place {
-    directory: PathBuf,
-    count: AtomicU64,
-}
-
-impl Place {
-    fn new() -> Self {
-        let asked = std::env::var_os("HERALD_BENCH_DIRECTORY").map(PathBuf::from);
-        let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
-        let directory = asked.unwrap_or_else(default);
-        let directory = directory.join(format!("bench-raft-{}", std::process::id()));
-        fs::create_dir_all(&directory).expect("the directory can be made");
-        let count = AtomicU64::new(0);
-        Self { directory, count }
-    }
-
-    fn fresh(&self) -> PathBuf {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        self.directory.join(count.to_string())
-    }
-
-    /// Prints which file system this is, and what a sync takes.
-    fn describe(&self) {
-        let found = statfs(&self.directory).expect("the directory is there");
-        let name = match found.filesystem_type() {
-            TMPFS_MAGIC => panic!(
-                "{} is in memory: it does not count",
-                self.directory.display()
-            ),
-            EXT4_SUPER_MAGIC => "ext4".to_owned(),
-            XFS_SUPER_MAGIC => "xfs".to_owned(),
-            BTRFS_SUPER_MAGIC => "btrfs".to_owned(),
-            OVERLAYFS_SUPER_MAGIC => "overlayfs".to_owned(),
-            other => format!("{other:?}"),
-        };
-        let mut file = File::create(self.directory.join("sync")).expect("the disk has room");
-        let mut syncs: Vec<Duration> = (0..200)
-            .map(|_| {
-                let start = clock::monotonic();
-                file.write_all(&[7; 4_096]).expect("the disk has room");
-                file.sync_data().expect("the disk holds");
-                start.elapsed()
-            })
-            .collect();
-        syncs.sort_unstable();
-        println!("file system {name}, a sync of 4 KiB takes {:?}", syncs[100]);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // What is left is only space.
-        drop(fs::remove_dir_all(&self.directory));
-    }
 }

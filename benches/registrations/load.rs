@@ -20,13 +20,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use agent::{Agent, Connection};
+use agent::Agent;
 use anyhow::{Context, Result, bail};
+use connection::Connection;
 use herald::clock::monotonic;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 mod agent;
+#[path = "../support/connection.rs"]
+mod connection;
 
 /// Connections that register side by side.
 const CONNECTIONS: [usize; 2] = [1, 64];
