@@ -260,6 +260,10 @@ impl Agent {
     }
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "the order of the parts is what it is about"
+)]
 async fn start_parts(
     config: &Config,
     log: logging::Access,

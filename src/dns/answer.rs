@@ -5,6 +5,9 @@
 //! records there are, `encode` writes them over the query. Nothing here locks, allocates (once the
 //! names asked are known) or waits.
 //!
+//! Long, since what a query needs besides its octets, and what may be missing of that, is decided in
+//! one place.
+//!
 //! **Invariant**: an accepted query always gets a reply.
 
 use std::net::IpAddr;
