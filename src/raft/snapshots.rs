@@ -70,6 +70,14 @@ impl Image {
         }
     }
 
+    /// What it is a picture of. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    pub(super) fn head(&self) -> Result<SnapshotMetaOf<Types>, ImageError> {
+        Ok(header::read(&mut io::BufReader::new(self.open()?))?)
+    }
+
     /// What it is a picture of, and the picture. Blocks on the disk.
     ///
     /// # Errors

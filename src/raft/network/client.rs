@@ -250,12 +250,11 @@ where
     }
 
     async fn send(&mut self, request: AppendEntriesRequest<Types>) -> Result<(), Failure> {
-        let link = match &self.link {
-            Some(link) => link,
-            None => {
-                let link = self.target.link().await.map_err(unreachable)?;
-                self.link.insert(link)
-            }
+        let link = if let Some(link) = &self.link {
+            link
+        } else {
+            let link = self.target.link().await.map_err(unreachable)?;
+            self.link.insert(link)
         };
         let previous = request.prev_log_id;
         let last = request.entries.last().map(RaftEntry::log_id).or(previous);

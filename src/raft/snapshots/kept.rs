@@ -81,10 +81,16 @@ impl Kept {
                 remove(&path);
                 continue;
             }
-            match image.read() {
+            // Reading a picture takes seconds, and memory for a whole catalog: once is enough.
+            let read = if newest.is_some() {
+                image.head().map(|meta| (meta, None))
+            } else {
+                image.read().map(|(meta, state)| (meta, Some(state)))
+            };
+            match read {
                 Ok((meta, state)) => {
                     files.images.insert(0, (meta.clone(), image));
-                    newest.get_or_insert(Loaded { meta, state });
+                    newest = newest.or_else(|| state.map(|state| Loaded { meta, state }));
                 }
                 Err(error) => tracing::error!(
                     "snapshot {} is passed over, an older one and the log take its place: {error}",
