@@ -45,7 +45,8 @@ impl Table {
     }
 
     pub(crate) fn row(&mut self, cells: &[String]) {
-        self.0.push_str(&format!("| {} |\n", cells.join(" | ")));
+        let cells = cells.join(" | ");
+        self.0.extend(["| ", &cells, " |\n"]);
     }
 
     pub(crate) fn print(self) -> Result<()> {

@@ -28,6 +28,9 @@ const WRITABLE: Duration = Duration::from_secs(120);
 /// The service that is looked up.
 const KNOWN: &str = "known";
 
+/// A line of the table: its title, and what it shows of one cluster.
+type Row = (&'static str, fn(&Seen) -> String);
+
 /// What was seen of one cluster.
 #[derive(Default)]
 struct Seen {
@@ -69,7 +72,7 @@ pub(crate) async fn measure(kills: usize, kinds: &[Kind<'_>], place: &Place) -> 
     let titles = clusters.iter().map(|cluster| cluster.title);
     let first = format!("leader killed {kills} times");
     let mut table = Table::new([first.as_str()].into_iter().chain(titles));
-    let rows: [(&str, fn(&Seen) -> String); 3] = [
+    let rows: [Row; 3] = [
         ("no write acknowledged for: median, longest", |seen| {
             let [half, all] = [0.5, 1.0].map(|share| quantile(&seen.gaps, share) / 1e3);
             format!("{half:.2} s, {all:.2} s")

@@ -21,6 +21,9 @@ const VISIBLE: Duration = Duration::from_secs(30);
 /// Nodes that the services are on.
 const NODES: usize = 100;
 
+/// A line of the table: its title, and what it shows of one cluster.
+type Row = (&'static str, fn(&Seen) -> String);
+
 /// What was seen of one cluster.
 #[derive(Default)]
 struct Seen {
@@ -49,7 +52,7 @@ pub(crate) async fn measure(samples: usize, kinds: &[Kind<'_>], place: &Place) -
             );
             all.push(seen);
         }
-        let rows: [(&str, fn(&Seen) -> String); 3] = [
+        let rows: [Row; 3] = [
             ("on all three: p50, p99, longest", |seen| {
                 spread(&seen.everywhere)
             }),

@@ -40,6 +40,10 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// What the key has afterwards, if this changes it.
+    #[expect(
+        clippy::option_option,
+        reason = "whether it changes the key, and whether that has a port then"
+    )]
     fn leaves(self) -> Option<Option<u16>> {
         match self {
             Self::Register(port) => Some(Some(port)),
