@@ -42,6 +42,7 @@ struct TestServer {
     reader: Reader,
     tasks: Tasks,
     config: Config,
+    metrics: Metrics,
 }
 
 impl TestServer {
@@ -64,6 +65,7 @@ impl TestServer {
             reader,
             tasks,
             config,
+            metrics,
         })
     }
 

@@ -122,9 +122,10 @@ impl Sender {
             last = Some(id);
         }
         if let (Some(last), Some(commit)) = (last, commit) {
-            let ordered = match commit.index > last.index {
-                true => commit.leader_id >= last.leader_id,
-                false => commit.leader_id <= last.leader_id,
+            let ordered = if commit.index > last.index {
+                commit.leader_id >= last.leader_id
+            } else {
+                commit.leader_id <= last.leader_id
             };
             if !ordered {
                 return Err(invalid("what is decided is in no log with these entries"));

@@ -5,7 +5,6 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use openraft::alias::{SnapshotMetaOf, VoteOf};

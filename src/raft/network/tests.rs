@@ -53,6 +53,8 @@ struct Node {
     begun: watch::Sender<usize>,
     installed: Mutex<Option<Vec<u8>>>,
     newest: Mutex<Newest>,
+    /// The term that an outdated leader is told.
+    higher: Mutex<u64>,
     /// Whether whoever connects comes from where other servers are.
     is_member: Mutex<bool>,
 }
@@ -66,6 +68,7 @@ impl Node {
             begun: watch::Sender::new(0),
             installed: Mutex::default(),
             newest: Mutex::default(),
+            higher: Mutex::new(9),
             is_member: Mutex::default(),
         })
     }
@@ -85,7 +88,7 @@ impl Answers for Node {
             }
             Ok(match request.prev_log_id.map(|id| id.index) {
                 Some(666) => AppendEntriesResponse::Conflict,
-                Some(777) => AppendEntriesResponse::HigherVote(vote(9)),
+                Some(777) => AppendEntriesResponse::HigherVote(vote(*self.higher.lock().unwrap())),
                 _ => AppendEntriesResponse::Success,
             })
         })

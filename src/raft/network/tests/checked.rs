@@ -150,6 +150,20 @@ async fn numbers_that_nobody_counts_to_are_refused() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_term_that_nobody_counts_to_is_none() {
+    let mut world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
+    let mut client = world.client().await;
+    *world.node.higher.lock().unwrap() = (1 << 32) + 1;
+    let higher = entries(778..=778, 0);
+    let answered = client.append_entries(higher.clone(), option()).await;
+    let taken = AppendEntriesResponse::HigherVote(vote((1 << 32) + 1));
+    assert_eq!(answered.unwrap(), taken);
+    *world.node.higher.lock().unwrap() = u64::MAX;
+    assert!(client.append_entries(higher, option()).await.is_err());
+    assert_eq!(world.counts.violations.get(), 1);
+}
+
+#[tokio::test]
 async fn who_is_far_behind_catches_up() {
     let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
     let newest = Newest {
