@@ -68,12 +68,12 @@ impl Connection {
         let (snapshots, requests) = mpsc::channel(SNAPSHOT_QUEUE);
         let (responses, received) = mpsc::channel(SNAPSHOT_QUEUE);
         if guest.purpose == Purpose::Snapshot {
-            let receiver = Receiver {
+            let parts = Receiver {
                 answers: Arc::clone(&server.answers),
                 from: guest.from,
                 joining: guest.joining,
             };
-            server.tasks.spawn(receiver.receive(requests, responses));
+            server.tasks.spawn(parts.receive(requests, responses));
         }
         Self {
             answers: Arc::clone(&server.answers),

@@ -68,13 +68,11 @@ impl Receiver {
         partial: &mut Option<Partial>,
     ) -> Option<Numbered<Request>> {
         if partial.is_some() {
-            match timeout(PART_TIMEOUT, requests.recv()).await {
-                Ok(next) => return next,
-                Err(_) => {
-                    tracing::warn!("no more of the leader's snapshot came in {PART_TIMEOUT:?}");
-                    *partial = None;
-                }
+            if let Ok(next) = timeout(PART_TIMEOUT, requests.recv()).await {
+                return next;
             }
+            tracing::warn!("no more of the leader's snapshot came in {PART_TIMEOUT:?}");
+            *partial = None;
         }
         requests.recv().await
     }
