@@ -104,6 +104,18 @@ pub fn decode(octets: &[u8]) -> Result<Command, StoredError> {
     })
 }
 
+/// Whether `octets` are a whole frame, of this release or a later one. The body is not read: that
+/// takes as long as [`decode`], and costs what it allocates.
+///
+/// # Errors
+/// [`StoredError`], but never [`StoredError::Newer`].
+pub fn verify(octets: &[u8]) -> Result<(), StoredError> {
+    match open(octets) {
+        Ok(_) | Err(StoredError::Newer { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// The kind and the body of a frame whose checksum is right and whose format is known.
 fn open(octets: &[u8]) -> Result<(u16, &[u8]), StoredError> {
     let mut head = Decoder::new(octets, 0);

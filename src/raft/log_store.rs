@@ -122,8 +122,16 @@ impl LogStore {
         self.shared().condition()
     }
 
-    /// Whether there is anything of a cluster: a vote, or an entry, even if it is purged.
+    /// Whether there is a log: an entry, even if it is purged. A vote alone makes none: whoever asks
+    /// for one need not be of any cluster. A server without entries holds nothing that another
+    /// cluster could lose, so to take it for free is safe for all data; that it does not help to
+    /// found two clusters at once is looked after where votes are asked for (`network::server`).
     pub(super) fn is_initialized(&self) -> bool {
+        self.shared().look(Window::last).is_some()
+    }
+
+    /// Whether this server may have promised anything to a leader: it has voted, or has a log.
+    pub(super) fn has_promised(&self) -> bool {
         let (vote, last) = self.shared().look(|log| (log.facts().vote, log.last()));
         vote.is_some() || last.is_some()
     }
@@ -131,6 +139,22 @@ impl LogStore {
     /// Nothing more comes: what waits is written, then the file is closed.
     pub(super) fn end(&self) {
         self.shared().abandon();
+    }
+
+    /// The term that this server is in, and the position of the last entry.
+    pub(super) fn newest(&self) -> (u64, u64) {
+        self.shared().look(|log| {
+            let (vote, last) = (log.facts().vote, log.last());
+            let term = vote.map_or(0, |vote| vote.leader_id.term);
+            (term, last.map_or(0, |last| last.index))
+        })
+    }
+
+    /// Who this server takes for the leader.
+    pub(super) fn leader(&self) -> Option<ServerId> {
+        let vote = self.shared().look(|log| log.facts().vote);
+        vote.filter(|vote| vote.committed)
+            .map(|vote| vote.leader_id.node_id)
     }
 
     /// The cluster that this server is in.

@@ -10,6 +10,8 @@
 //! **Invariant**: no server of another cluster, or another version, is heard.
 
 mod ask;
+mod bounded;
+mod check;
 mod client;
 mod connection;
 mod counts;

@@ -75,6 +75,7 @@ pub(super) struct Node {
     log: LogStore,
     /// Tells the network of the cluster that this server is in.
     cluster: watch::Sender<Option<u128>>,
+    peers: Arc<dyn Peers>,
     kept: Kept,
     reads: reads::Reads,
     heard: Arc<Heard>,

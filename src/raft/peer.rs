@@ -2,7 +2,7 @@
 //! asks, the node behind it answers.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use openraft::alias::{SnapshotMetaOf, VoteOf};
@@ -24,6 +24,15 @@ use super::{FreshError, ProposeError};
 #[error("{0}")]
 pub(super) struct Failed(pub(super) String);
 
+/// The newest numbers that a server has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Newest {
+    /// Term that it is in.
+    pub(super) term: u64,
+    /// Position of the last entry of its log.
+    pub(super) index: u64,
+}
+
 /// The answers of one server.
 pub(super) trait Answers: Send + Sync + 'static {
     /// Entries of the leader, or its sign of life.
@@ -39,11 +48,12 @@ pub(super) trait Answers: Send + Sync + 'static {
         before: bool,
     ) -> Pending<'_, Result<VoteResponse<Types>, Failed>>;
 
-    /// Where the octets of a snapshot that the leader sends are to be kept until it is whole.
+    /// Where the octets of a snapshot that server `from` sends are to be kept until it is whole. If
+    /// that leads, as far as this server knows, an unfinished one of somebody else makes room.
     ///
     /// # Errors
     /// There is no room, or one is being received already.
-    fn incoming(&self) -> Result<Incoming, Failed>;
+    fn incoming(&self, from: ServerId) -> Result<Incoming, Failed>;
 
     /// A snapshot of the leader has arrived whole.
     fn install(
@@ -68,11 +78,21 @@ pub(super) trait Answers: Send + Sync + 'static {
     /// The cluster that this server is in; `None` before it has entered one.
     fn cluster(&self) -> Option<u128>;
 
-    /// Enters a cluster that somebody of it has told of; nothing happens where it is in one.
+    /// Enters a cluster whose leader has given this server a part of its log.
+    ///
+    /// # Errors
+    /// It is in another one, or cannot keep that.
     fn enter(&self, cluster: u128) -> Pending<'_, Result<(), Failed>>;
 
-    /// Whether this server has a log, so that it is a part of a cluster already.
+    /// Whether this server has a log, so that it is a part of a cluster already. A vote that it has
+    /// given makes it none.
     fn is_initialized(&self) -> bool;
+
+    /// What this server has counted up to.
+    fn newest(&self) -> Newest;
+
+    /// Whether another server of the cluster is at that address.
+    fn is_member(&self, address: IpAddr) -> bool;
 }
 
 /// Why another server gave no answer.

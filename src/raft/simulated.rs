@@ -243,7 +243,7 @@ impl RaftNetworkV2<Types> for Connection {
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let network = self.network.clone();
         let sent = self.answered(async move |node| {
-            let copied = copy(&node, &snapshot.snapshot);
+            let copied = copy(&node, vote.leader_id.node_id, &snapshot.snapshot);
             let image = copied.map_err(|error| Failed(error.to_string()))?;
             let answer = node.install(vote, snapshot.meta, image).await?;
             network.state().snapshots += 1;
@@ -262,8 +262,8 @@ impl RaftNetworkV2<Types> for Connection {
     }
 }
 
-fn copy(node: &Node, image: &Image) -> io::Result<Image> {
-    let mut incoming = node.incoming().map_err(io::Error::other)?;
+fn copy(node: &Node, from: ServerId, image: &Image) -> io::Result<Image> {
+    let mut incoming = node.incoming(from).map_err(io::Error::other)?;
     io::copy(&mut image.open()?, &mut incoming)?;
     incoming.flush()?;
     incoming.finish()

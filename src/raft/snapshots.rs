@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use openraft::alias::SnapshotMetaOf;
@@ -45,6 +46,9 @@ pub(super) enum ImageError {
     /// The catalog in it is damaged, or newer.
     #[error("{0}")]
     Catalog(String),
+    /// It is another one than it was said to be.
+    #[error("it is a snapshot of another position, or of other servers")]
+    Another,
 }
 
 impl Image {
@@ -93,32 +97,45 @@ impl Image {
 
 /// A snapshot that is being received or written. Dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
-pub(super) enum Incoming {
+pub(super) struct Incoming {
+    to: To,
+    octets: u64,
+    octets_max: u64,
+    /// What it holds while it is received.
+    place: Option<Arc<Place>>,
+}
+
+#[derive(Debug)]
+enum To {
     /// In memory.
     Memory(Vec<u8>),
     /// A file under a name that is no snapshot's yet.
     Disk(Partial),
 }
 
+/// The place of the one snapshot that is received at a time.
+#[derive(Debug, Default)]
+struct Place {
+    /// Another one has it now.
+    lost: AtomicBool,
+}
+
 /// An unfinished file, which goes when this is dropped.
 #[derive(Debug)]
-pub(super) struct Partial {
+struct Partial {
     file: File,
     /// `None` once it is whole.
     path: Option<PathBuf>,
-    /// Shows that somebody writes.
-    _writing: Option<Arc<()>>,
 }
 
 impl Partial {
-    fn create(path: PathBuf, writing: Option<Arc<()>>) -> io::Result<Self> {
+    fn create(path: PathBuf) -> io::Result<Self> {
         let mut options = File::options();
         // It has what the log has, and is read by nobody else either.
         options.write(true).create(true).truncate(true).mode(0o600);
         Ok(Self {
             file: options.open(&path)?,
             path: Some(path),
-            _writing: writing,
         })
     }
 }
@@ -133,30 +150,50 @@ impl Drop for Partial {
 
 impl io::Write for Incoming {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Memory(kept) => kept.write(octets),
-            Self::Disk(partial) => partial.file.write(octets),
+        let (length, limit) = (self.octets + octets.len() as u64, self.octets_max);
+        if length > limit {
+            let text = format!("a snapshot of more than {limit} octets");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
         }
+        self.hold()?;
+        let written = match &mut self.to {
+            To::Memory(kept) => kept.write(octets),
+            To::Disk(partial) => partial.file.write(octets),
+        }?;
+        self.octets += written as u64;
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Memory(_) => Ok(()),
-            Self::Disk(partial) => partial.file.flush(),
+        match &mut self.to {
+            To::Memory(_) => Ok(()),
+            To::Disk(partial) => partial.file.flush(),
         }
     }
 }
 
 impl Incoming {
+    /// One in memory, that anybody may write.
+    #[cfg(test)]
+    pub(super) fn in_memory() -> Self {
+        Self {
+            to: To::Memory(Vec::new()),
+            octets: 0,
+            octets_max: u64::MAX,
+            place: None,
+        }
+    }
+
     /// Makes it last (fsync), and gives it as a whole. It has no snapshot's name before
     /// [`Kept::keep`].
     ///
     /// # Errors
-    /// The disk is full, or fails.
+    /// The disk is full, or fails; another one has taken its place.
     pub(super) fn finish(self) -> io::Result<Image> {
-        Ok(match self {
-            Self::Memory(octets) => Image::Memory(octets.into()),
-            Self::Disk(mut partial) => {
+        self.hold()?;
+        Ok(match self.to {
+            To::Memory(octets) => Image::Memory(octets.into()),
+            To::Disk(mut partial) => {
                 partial.file.sync_all()?;
                 let path = partial.path.take();
                 Image::Disk(Arc::new(
@@ -164,6 +201,15 @@ impl Incoming {
                 ))
             }
         })
+    }
+
+    fn hold(&self) -> io::Result<()> {
+        match &self.place {
+            Some(place) if place.lost.load(Ordering::Relaxed) => {
+                Err(io::Error::other("the leader sends another snapshot now"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -238,7 +238,10 @@ impl RaftStateMachine<Types> for StateMachine {
     ) -> Result<(), io::Error> {
         let (kept, expected) = (self.kept.clone(), meta.clone());
         let load = move || {
-            let (meta, state) = snapshot.read().map_err(io::Error::other)?;
+            let (meta, state) = match kept.take_checked(&expected) {
+                Some(Loaded { meta, state }) => (meta, state),
+                None => snapshot.read().map_err(io::Error::other)?,
+            };
             if meta.last_log_id != expected.last_log_id {
                 return Err(io::Error::other("it is a snapshot of another position"));
             }

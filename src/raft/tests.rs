@@ -1,5 +1,6 @@
 //! Clusters of several servers on a simulated network, from a seed that is printed.
 
+mod contradictions;
 mod faults;
 mod history;
 mod membership;
@@ -42,6 +43,7 @@ struct TestServer {
     reader: Reader,
     tasks: Tasks,
     config: Config,
+    metrics: Metrics,
 }
 
 impl TestServer {
@@ -64,6 +66,7 @@ impl TestServer {
             reader,
             tasks,
             config,
+            metrics,
         })
     }
 

@@ -31,6 +31,7 @@ pub use self::dial::dial;
 pub use self::listener::{Config, ConnectionHandler, Handlers, Listener, Octets, StartError};
 pub use self::pool::{CallError, Pool, PoolConfig};
 pub use self::rotation::{Caller, CallerError, Rotation};
+pub(crate) use self::shares::{Held, Share, Shares};
 pub use self::tls::{Tls, TlsConfig, TlsError};
 
 /// What the first octet of a connection asks for.

@@ -14,7 +14,7 @@ const SOURCES_MIN: usize = 64;
 
 /// Room for all connections; clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Shares(Arc<Inner>);
+pub(crate) struct Shares(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -32,21 +32,21 @@ struct Sources {
 
 /// The room of one address, or of all who have no bound of their own.
 #[derive(Clone, Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     all: Arc<Semaphore>,
     of_source: Option<Arc<Semaphore>>,
 }
 
 /// Room that is taken until this is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     all: OwnedSemaphorePermit,
     of_source: Option<OwnedSemaphorePermit>,
 }
 
 impl Shares {
     /// Room for `all` units, of which one address may have `of_source`.
-    pub(super) fn new(all: usize, of_source: usize) -> Self {
+    pub(crate) fn new(all: usize, of_source: usize) -> Self {
         Self(Arc::new(Inner {
             all: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
             of_source_max: of_source.min(Semaphore::MAX_PERMITS),
@@ -55,7 +55,7 @@ impl Shares {
     }
 
     /// The share of an address, which all its connections have together.
-    pub(super) fn of(&self, address: IpAddr) -> Share {
+    pub(crate) fn of(&self, address: IpAddr) -> Share {
         let address = address.to_canonical();
         let mut sources = self
             .0
@@ -87,7 +87,7 @@ impl Sources {
 
 impl Share {
     /// Room for `all` units, without addresses.
-    pub(super) fn new(all: usize) -> Self {
+    pub(crate) fn new(all: usize) -> Self {
         Self {
             all: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
             of_source: None,
@@ -95,7 +95,7 @@ impl Share {
     }
 
     /// Takes `units` if there is room for them now.
-    pub(super) fn try_hold(&self, units: usize) -> Option<Held> {
+    pub(crate) fn try_hold(&self, units: usize) -> Option<Held> {
         let units = u32::try_from(units).ok()?;
         let take = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(units).ok();
         let of_source = match &self.of_source {
@@ -107,7 +107,7 @@ impl Share {
     }
 
     /// Takes one unit, and waits for it. Cancel-safe.
-    pub(super) async fn hold_one(&self) -> Held {
+    pub(crate) async fn hold_one(&self) -> Held {
         // Who waits for the whole already has the place of its address, and the other way round one
         // address would keep room from others while it waits for itself.
         let of_source = match &self.of_source {
@@ -126,12 +126,12 @@ async fn take_one(room: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 
 impl Held {
     /// Units held.
-    pub(super) fn units(&self) -> usize {
+    pub(crate) fn units(&self) -> usize {
         self.all.num_permits()
     }
 
     /// Adds what `other`, of the same share, holds.
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         self.all.merge(other.all);
         match (&mut self.of_source, other.of_source) {
             (Some(held), Some(other)) => held.merge(other),

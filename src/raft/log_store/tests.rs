@@ -288,3 +288,22 @@ async fn the_file_stays_bounded_while_old_entries_are_purged() {
     let octets = directory.file().metadata().unwrap().len();
     assert!(octets <= 2 * largest, "{octets} octets, {largest} before");
 }
+
+#[tokio::test]
+async fn what_is_decided_ends_with_the_log() {
+    let (directory, tasks) = (Directory::new(), Tasks::new());
+    for beyond in [position(1, 900), position(9, 900), position(9, 5)] {
+        let mut log = open(&directory, &tasks);
+        log.truncate_after(None).await.unwrap();
+        append(&mut log, vec![servers(0), servers(1)])
+            .await
+            .unwrap();
+        let last = log.get_log_state().await.unwrap().last_log_id;
+        assert_eq!(last, Some(position(2, 1)));
+        log.save_committed(Some(beyond)).await.unwrap();
+        close(log).await;
+        let mut log = open(&directory, &tasks);
+        assert_eq!(log.read_committed().await.unwrap(), last);
+        close(log).await;
+    }
+}

@@ -78,7 +78,10 @@ impl Window {
     /// How far the log is known to be decided, as far as it is here: one that was cut short by a
     /// snapshot that never got whole is not longer than its entries.
     pub(super) fn committed(&self) -> Option<LogIdOf<Types>> {
-        self.facts.committed.min(self.last)
+        let (committed, last) = (self.facts.committed?, self.last?);
+        // Neither by position, whatever leader somebody has told of.
+        let beyond = committed > last || committed.index > last.index;
+        Some(if beyond { last } else { committed })
     }
 
     /// Entries before this index are to go from the disk.

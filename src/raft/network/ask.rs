@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::bounded::COMMANDS_MAX;
 use super::link::{Answer, LinkError};
 use super::message::{Purpose, Request, Response};
 use super::target::{Dialler, Target};
@@ -165,7 +166,8 @@ fn parts(commands: Vec<Bytes>) -> Vec<Vec<Proposal>> {
     let mut room = 0;
     for command in commands {
         let octets = command.len();
-        if octets > room || parts.is_empty() {
+        let full = |part: &Vec<_>| part.len() == COMMANDS_MAX;
+        if octets > room || parts.last().is_none_or(full) {
             parts.push(Vec::new());
             room = COMMANDS_OCTETS;
         }

@@ -11,17 +11,19 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use openraft::raft::AppendEntriesResponse;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::check::{check, check_commands};
 use super::counts::Counts;
 use super::link::{Reading, Writing};
 use super::message::{self, Numbered, Purpose, Request, Response, invalid};
-use super::receive::receive;
-use super::send::{PART_OCTETS, PARTS_IN_FLIGHT_MAX};
-use super::server::Server;
-use super::split;
+use super::receive::Receiver;
+use super::send::PARTS_IN_FLIGHT_MAX;
+use super::server::{Guest, Server};
+use crate::clock;
 use crate::raft::peer::{Answers, Failed};
 
 /// Requests under way on one connection.
@@ -33,6 +35,12 @@ const SNAPSHOT_QUEUE: usize = PARTS_IN_FLIGHT_MAX + 4;
 /// Longest wait until the system takes the answers.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest wait for the first request: who connects has something to ask.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the next one, of those who are no servers of the cluster. Servers keep their
+/// connections: one that closes just as it is used may lose the command of a client.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// A request under way: its number, octets and answer.
 type UnderWay = Pin<Box<dyn Future<Output = (usize, Numbered<Response>)> + Send>>;
 
@@ -40,9 +48,15 @@ type UnderWay = Pin<Box<dyn Future<Output = (usize, Numbered<Response>)> + Send>
 pub(super) struct Connection {
     answers: Arc<dyn Answers>,
     counts: Counts,
-    purpose: Purpose,
+    guest: Guest,
     under_way: FuturesUnordered<UnderWay>,
     octets: usize,
+    /// Messages of a snapshot without an answer.
+    parts: usize,
+    /// Whether anything was asked.
+    asked: bool,
+    /// How long it may go on without asking.
+    until: Instant,
     snapshots: mpsc::Sender<Numbered<Request>>,
     received: mpsc::Receiver<Numbered<Response>>,
     /// Answers that are to be written.
@@ -50,19 +64,26 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(server: &Server, purpose: Purpose) -> Self {
+    pub(super) fn new(server: &Server, guest: Guest) -> Self {
         let (snapshots, requests) = mpsc::channel(SNAPSHOT_QUEUE);
         let (responses, received) = mpsc::channel(SNAPSHOT_QUEUE);
-        if purpose == Purpose::Snapshot {
-            let answers = Arc::clone(&server.answers);
-            server.tasks.spawn(receive(answers, requests, responses));
+        if guest.purpose == Purpose::Snapshot {
+            let parts = Receiver {
+                answers: Arc::clone(&server.answers),
+                from: guest.from,
+                joining: guest.joining,
+            };
+            server.tasks.spawn(parts.receive(requests, responses));
         }
         Self {
             answers: Arc::clone(&server.answers),
             counts: server.counts.clone(),
-            purpose,
+            guest,
             under_way: FuturesUnordered::new(),
             octets: 0,
+            parts: 0,
+            asked: false,
+            until: clock::now() + FIRST_TIMEOUT,
             snapshots,
             received,
             out: Vec::new(),
@@ -72,15 +93,18 @@ impl Connection {
     /// Serves it to its end.
     ///
     /// # Errors
-    /// `InvalidData`: a message makes no sense. Others: it broke.
+    /// `InvalidData`: a message makes no sense. `TimedOut`: it asks for nothing, or half a message.
+    /// Others: it broke.
     pub(super) async fn serve(
         mut self,
         mut reading: Reading,
         mut writing: Writing,
     ) -> io::Result<()> {
-        let snapshots = self.purpose == Purpose::Snapshot;
+        let snapshots = self.guest.purpose == Purpose::Snapshot;
         loop {
             let has_room = self.under_way.len() < IN_FLIGHT_MAX && self.octets < OCTETS_MAX;
+            let idle = self.under_way.is_empty() && self.parts == 0 && !reading.is_amid();
+            let paused = clock::now();
             tokio::select! {
                 frame = reading.next(), if has_room => {
                     let Some(frame) = frame? else {
@@ -95,13 +119,20 @@ impl Connection {
                 }
                 received = self.received.recv(), if snapshots => {
                     let received = received.ok_or(io::ErrorKind::BrokenPipe)?;
+                    self.parts = self.parts.saturating_sub(1);
                     message::put(&mut self.out, &received)?;
                 }
+                () = sleep_until(self.until), if idle => self.idle()?,
             }
             while let Some(Some(done)) = self.under_way.next().now_or_never() {
                 self.finish(done)?;
             }
+            if !has_room {
+                reading.pause(clock::now().saturating_duration_since(paused));
+            }
+            let paused = clock::now();
             self.write(&mut writing).await?;
+            reading.pause(clock::now().saturating_duration_since(paused));
         }
     }
 
@@ -110,16 +141,33 @@ impl Connection {
             let body = Response::Pong;
             return message::put(&mut self.out, &Numbered { number, body });
         }
-        check(self.purpose, &request)?;
-        if self.purpose == Purpose::Snapshot {
+        (self.asked, self.until) = (true, clock::now() + IDLE_TIMEOUT);
+        check(
+            self.guest.purpose,
+            self.guest.from,
+            &*self.answers,
+            &request,
+        )?;
+        if let Err(text) = self.permit(&request)? {
+            let body = Response::Failed(text);
+            return message::put(&mut self.out, &Numbered { number, body });
+        }
+        if self.guest.purpose == Purpose::Snapshot {
             let body = request;
+            self.parts += 1;
             let queued = self.snapshots.try_send(Numbered { number, body });
             return queued
                 .map_err(|_| invalid("more parts of a snapshot than may be on their way"));
         }
-        let answers = Arc::clone(&self.answers);
+        let (answers, joining) = (Arc::clone(&self.answers), self.guest.joining);
         let mut under_way: UnderWay = Box::pin(async move {
-            let body = answer(&*answers, request).await;
+            let mut body = answer(&*answers, request).await;
+            if let Some(cluster) = joining.filter(|_| is_taken(&body))
+                && answers.is_initialized()
+                && let Err(Failed(text)) = answers.enter(cluster).await
+            {
+                body = Response::Failed(text);
+            }
             (octets, Numbered { number, body })
         });
         self.octets += octets;
@@ -129,6 +177,45 @@ impl Connection {
             None => self.under_way.push(under_way),
         }
         Ok(())
+    }
+
+    /// Whether this may be done, beyond making sense; else why not.
+    ///
+    /// # Errors
+    /// `InvalidData`: whoever asks is out of place by now, or asks for what nobody could do.
+    fn permit(&mut self, request: &Request) -> io::Result<Result<(), String>> {
+        if let Request::Propose(commands) = request {
+            return check_commands(commands);
+        }
+        let Some(theirs) = self.guest.joining else {
+            return Ok(Ok(()));
+        };
+        match self.answers.cluster() {
+            Some(ours) if ours == theirs => self.guest.joining = None,
+            Some(_) => return Err(invalid("this server has entered another cluster")),
+            None => {}
+        }
+        let votes = matches!(request, Request::Vote { before: false, .. });
+        if votes && self.guest.joining.is_some() && !self.guest.courted.court(theirs) {
+            return Ok(Err(
+                "this server has just voted in another cluster".to_owned()
+            ));
+        }
+        Ok(Ok(()))
+    }
+
+    /// Nothing was asked for as long as that may be.
+    fn idle(&mut self) -> io::Result<()> {
+        if self.asked && self.answers.is_member(self.guest.address) {
+            self.until = clock::now() + IDLE_TIMEOUT;
+            return Ok(());
+        }
+        let text = if self.asked {
+            format!("nothing was asked within {IDLE_TIMEOUT:?}")
+        } else {
+            format!("a first message, and nothing asked within {FIRST_TIMEOUT:?}")
+        };
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
     }
 
     fn finish(&mut self, (octets, response): (usize, Numbered<Response>)) -> io::Result<()> {
@@ -150,27 +237,10 @@ impl Connection {
     }
 }
 
-/// Whether a connection for this purpose may ask that, and it makes sense.
-fn check(purpose: Purpose, request: &Request) -> io::Result<()> {
-    match (purpose, request) {
-        (Purpose::Log | Purpose::Signs, Request::Append(request)) => {
-            let in_order = split::is_in_order(request).then_some(());
-            in_order.ok_or_else(|| invalid("entries that do not follow each other"))
-        }
-        (Purpose::Snapshot, Request::SnapshotPart(octets)) if octets.0.len() > PART_OCTETS => {
-            Err(invalid("a part of a snapshot that is too long"))
-        }
-        (Purpose::Signs, Request::Vote { .. } | Request::Transfer(_))
-        | (
-            Purpose::Snapshot,
-            Request::SnapshotBegin | Request::SnapshotPart(_) | Request::SnapshotEnd { .. },
-        )
-        | (Purpose::Asks, Request::Propose(_) | Request::ReadIndex(_)) => Ok(()),
-        _ => {
-            let (kind, purpose) = (request.as_str(), purpose.as_str());
-            Err(invalid(&format!("a {kind} on a connection for {purpose}")))
-        }
-    }
+/// Whether entries were taken: who sent them leads.
+fn is_taken(response: &Response) -> bool {
+    use AppendEntriesResponse::{PartialSuccess, Success};
+    matches!(response, Response::Append(Success | PartialSuccess(_)))
 }
 
 async fn answer(answers: &dyn Answers, request: Request) -> Response {

@@ -23,10 +23,8 @@ pub(super) enum Refusal {
     Version,
     /// It takes this server for another one.
     Target,
-    /// It is in another cluster, or in none and asks for more than votes.
+    /// It is in another cluster, or in none.
     Cluster,
-    /// This server cannot enter the cluster.
-    Failed,
 }
 
 impl Refusal {
@@ -39,7 +37,6 @@ impl Refusal {
             Self::Version => "version",
             Self::Target => "target",
             Self::Cluster => "cluster",
-            Self::Failed => "failed",
         }
     }
 }

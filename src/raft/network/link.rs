@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::check::{TERMS_AHEAD_MAX, within};
 use super::counts::{Counts, Open};
 use super::frame::FrameReader;
 use super::message::{self, Numbered, Purpose, Request, Response};
@@ -71,6 +72,8 @@ struct Shared {
 #[derive(Debug)]
 struct Waiting {
     answer: oneshot::Sender<Response>,
+    /// The term that this server was in.
+    term: Option<u64>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -114,12 +117,15 @@ impl Link {
             }
             writer.close();
         });
-        let reader = Arc::clone(&shared);
+        let (reader, violations) = (Arc::clone(&shared), counts.violations.clone());
         tasks.spawn(async move {
             tokio::select! {
                 () = reader.closed.cancelled() => {}
                 result = reader.read(reading, &pings, silence(purpose)) => {
                     if let Err(error) = result {
+                        if error.kind() == io::ErrorKind::InvalidData {
+                            violations.inc();
+                        }
                         tracing::debug!("a connection to a server ended: {error}");
                     }
                 }
@@ -154,6 +160,7 @@ impl Link {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             answer,
+            term: body.term(),
             _place: place,
         };
         match &mut *self.shared.lock() {
@@ -209,7 +216,7 @@ impl Shared {
                         return Ok(());
                     };
                     heard = clock::now();
-                    self.answer(message::read(&frame)?);
+                    self.answer(message::read(&frame)?)?;
                 }
                 _ = tick.tick() => {
                     let now = clock::now();
@@ -229,13 +236,21 @@ impl Shared {
         }
     }
 
-    fn answer(&self, message: Numbered<Response>) {
+    /// # Errors
+    /// `InvalidData`: the answer tells of a term that there cannot be. This server would take it on,
+    /// and keep it.
+    fn answer(&self, message: Numbered<Response>) -> io::Result<()> {
         let mut waiting = self.lock();
         let waiting = waiting.as_mut().and_then(|it| it.remove(&message.number));
-        if let Some(waiting) = waiting {
-            // Who does not wait any more has no need of it.
-            drop(waiting.answer.send(message.body));
+        let Some(waiting) = waiting else {
+            return Ok(());
+        };
+        if let Some(term) = message.body.term() {
+            within("term", term, waiting.term.unwrap_or(0), TERMS_AHEAD_MAX)?;
         }
+        // Who does not wait any more has no need of it.
+        drop(waiting.answer.send(message.body));
+        Ok(())
     }
 
     fn is_owed(&self) -> bool {

@@ -15,7 +15,7 @@ use openraft::raft::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::frame;
+use super::{bounded, frame};
 use crate::catalog::{Outcome, Refusal};
 use crate::raft::types::{Proposal, ServerId, Types};
 use crate::raft::{FreshError, ProposeError};
@@ -72,7 +72,7 @@ pub(super) enum Welcome {
     Accepted {
         /// Who it is.
         id: ServerId,
-        /// Its cluster.
+        /// Its cluster, for those who have told theirs.
         cluster: Option<u128>,
         /// Whether it has a log.
         initialized: bool,
@@ -94,7 +94,7 @@ pub(super) enum Request {
     /// Whether anybody is there: answered at once, whatever else is under way.
     Ping,
     /// Entries, or a sign of life.
-    Append(AppendEntriesRequest<Types>),
+    Append(#[serde(deserialize_with = "bounded::append")] AppendEntriesRequest<Types>),
     /// A vote; with `before`, whether it would be given.
     Vote {
         request: VoteRequest<Types>,
@@ -114,7 +114,7 @@ pub(super) enum Request {
         checksum: u32,
     },
     /// Commands of a follower.
-    Propose(Vec<Proposal>),
+    Propose(#[serde(deserialize_with = "bounded::commands")] Vec<Proposal>),
     /// The position that a read must have seen.
     ReadIndex(Freshness),
 }
@@ -133,6 +133,36 @@ impl Request {
             Self::Propose(_) => "propose",
             Self::ReadIndex(_) => "read_index",
         }
+    }
+}
+
+impl Request {
+    /// The term that the sender is in.
+    pub(super) fn term(&self) -> Option<u64> {
+        match self {
+            Self::Append(request) => Some(request.vote.leader_id.term),
+            Self::Vote { request, .. } => Some(request.vote.leader_id.term),
+            Self::Transfer(request) => Some(request.from_leader().leader_id.term),
+            Self::SnapshotEnd { vote, .. } => Some(vote.leader_id.term),
+            Self::Ping
+            | Self::SnapshotBegin
+            | Self::SnapshotPart(_)
+            | Self::Propose(_)
+            | Self::ReadIndex(_) => None,
+        }
+    }
+}
+
+impl Response {
+    /// The term that the other side is in, where the answer tells it.
+    pub(super) fn term(&self) -> Option<u64> {
+        let vote = match self {
+            Self::Append(AppendEntriesResponse::HigherVote(vote)) => vote,
+            Self::Vote(response) => &response.vote,
+            Self::SnapshotEnd(response) => &response.vote,
+            _ => return None,
+        };
+        Some(vote.leader_id.term)
     }
 }
 

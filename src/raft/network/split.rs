@@ -4,6 +4,7 @@ use openraft::EntryPayload;
 use openraft::alias::{EntryOf, LogIdOf};
 use openraft::raft::AppendEntriesRequest;
 
+use super::bounded::ENTRIES_MAX;
 use crate::raft::types::Types;
 
 /// Octets of the entries of one request, unless one alone has more.
@@ -15,7 +16,8 @@ const OF_SERVER: usize = 128;
 
 /// The same entries in requests that follow each other; at least one.
 pub(super) fn split(request: AppendEntriesRequest<Types>) -> Vec<AppendEntriesRequest<Types>> {
-    if request.entries.iter().map(octets).sum::<usize>() <= ENTRIES_OCTETS {
+    let few = request.entries.len() <= ENTRIES_MAX;
+    if few && request.entries.iter().map(octets).sum::<usize>() <= ENTRIES_OCTETS {
         return vec![request];
     }
     let part = |previous: Option<LogIdOf<Types>>| AppendEntriesRequest::<Types> {
@@ -29,7 +31,7 @@ pub(super) fn split(request: AppendEntriesRequest<Types>) -> Vec<AppendEntriesRe
     for entry in request.entries {
         let octets = octets(&entry);
         if let Some(last) = filling.entries.last()
-            && filled + octets > ENTRIES_OCTETS
+            && (filled + octets > ENTRIES_OCTETS || filling.entries.len() == ENTRIES_MAX)
         {
             let next = part(Some(last.log_id));
             parts.push(std::mem::replace(&mut filling, next));

@@ -3,8 +3,9 @@
 //!
 //! Long, since every purpose of a connection is tried on the same two nodes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::testing::{blank_ent, log_id};
-use openraft::{EntryPayload, RaftNetworkFactory as _, Snapshot};
+use openraft::{EntryPayload, Membership, RaftNetworkFactory as _, Snapshot};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -25,15 +26,15 @@ use tokio::sync::watch;
 use super::counts::Refusal;
 use super::message::{First, Hello, Purpose, VERSION, Welcome};
 use super::*;
-use crate::catalog::Outcome;
-use crate::raft::peer::AskError;
-use crate::raft::peer::Failed;
+use crate::catalog::{Command, Deregistration, Operation, Outcome, stored};
+use crate::raft::peer::{AskError, Failed, Newest};
 use crate::raft::snapshots::{Image, Incoming};
 use crate::raft::types::Proposal;
 use crate::raft::{FreshError, ProposeError};
 use crate::rpc::Pending;
 use crate::types::{Consistency, Index};
 
+mod checked;
 mod hostile;
 mod secure;
 mod streams;
@@ -51,6 +52,11 @@ struct Node {
     open: watch::Sender<bool>,
     begun: watch::Sender<usize>,
     installed: Mutex<Option<Vec<u8>>>,
+    newest: Mutex<Newest>,
+    /// The term that an outdated leader is told.
+    higher: Mutex<u64>,
+    /// Whether whoever connects comes from where other servers are.
+    is_member: Mutex<bool>,
 }
 
 impl Node {
@@ -61,6 +67,9 @@ impl Node {
             open: watch::Sender::new(true),
             begun: watch::Sender::new(0),
             installed: Mutex::default(),
+            newest: Mutex::default(),
+            higher: Mutex::new(9),
+            is_member: Mutex::default(),
         })
     }
 }
@@ -79,7 +88,7 @@ impl Answers for Node {
             }
             Ok(match request.prev_log_id.map(|id| id.index) {
                 Some(666) => AppendEntriesResponse::Conflict,
-                Some(777) => AppendEntriesResponse::HigherVote(vote(9)),
+                Some(777) => AppendEntriesResponse::HigherVote(vote(*self.higher.lock().unwrap())),
                 _ => AppendEntriesResponse::Success,
             })
         })
@@ -99,8 +108,8 @@ impl Answers for Node {
         })
     }
 
-    fn incoming(&self) -> Result<Incoming, Failed> {
-        Ok(Incoming::Memory(Vec::new()))
+    fn incoming(&self, _: ServerId) -> Result<Incoming, Failed> {
+        Ok(Incoming::in_memory())
     }
 
     fn install(
@@ -132,11 +141,12 @@ impl Answers for Node {
 
     fn propose(&self, commands: Vec<Bytes>) -> Pending<'_, Vec<Result<Outcome, ProposeError>>> {
         Box::pin(async move {
-            let result = |command: Bytes| match &*command {
-                b"busy" => Err(ProposeError::Busy { limit: 3 }),
-                octets => Ok(Outcome::Applied {
-                    index: Index(octets.len() as u64),
-                }),
+            let result = |command: Bytes| {
+                if command == busy() {
+                    return Err(ProposeError::Busy { limit: 3 });
+                }
+                let index = Index(command.len() as u64);
+                Ok(Outcome::Applied { index })
             };
             commands.into_iter().map(result).collect()
         })
@@ -163,7 +173,15 @@ impl Answers for Node {
     }
 
     fn is_initialized(&self) -> bool {
-        self.cluster().is_some()
+        self.cluster().is_some() || !self.appended.lock().unwrap().is_empty()
+    }
+
+    fn newest(&self) -> Newest {
+        *self.newest.lock().unwrap()
+    }
+
+    fn is_member(&self, _: IpAddr) -> bool {
+        *self.is_member.lock().unwrap()
     }
 }
 
@@ -248,21 +266,59 @@ fn vote(term: u64) -> VoteOf<Types> {
     VoteOf::<Types>::new_committed(term, LEADER)
 }
 
+fn candidate(term: u64) -> VoteOf<Types> {
+    VoteOf::<Types>::new(term, LEADER)
+}
+
 fn meta() -> SnapshotMetaOf<Types> {
+    let peer = Peer {
+        name: "leader".to_owned(),
+        address: ([127, 0, 0, 1], 8300).into(),
+    };
+    let voters = vec![BTreeSet::from([LEADER])];
+    let servers = Membership::new(voters, BTreeMap::from([(LEADER, peer)])).unwrap();
+    let at = |index| Some(log_id::<Types>(1, LEADER, index));
     SnapshotMetaOf::<Types> {
-        last_log_id: Some(log_id::<Types>(1, LEADER, 9)),
-        last_membership: openraft::StoredMembership::default(),
+        last_log_id: at(9),
+        last_membership: openraft::StoredMembership::new(at(0), servers),
     }
+}
+
+/// The stored form of a command that removes so many nodes.
+fn command(nodes: usize) -> Bytes {
+    named(&"n".repeat(60), nodes)
+}
+
+fn busy() -> Bytes {
+    named("busy", 1)
+}
+
+fn named(node: &str, times: usize) -> Bytes {
+    let node = Deregistration::Node(node.parse().unwrap());
+    stored::encode(&Command {
+        request: 0,
+        operations: vec![Operation::Deregister(node); times],
+    })
+}
+
+/// A command of a later release, with a body of so many octets.
+fn later(octets: usize) -> Bytes {
+    let mut out = vec![1, 0, 0xff, 0xff];
+    out.extend(u32::try_from(octets).unwrap().to_le_bytes());
+    out.resize(out.len() + octets, 7);
+    let checksum = crc32c::crc32c(&out);
+    out.extend(checksum.to_le_bytes());
+    out.into()
 }
 
 fn option() -> RPCOption {
     RPCOption::new(Duration::from_secs(20))
 }
 
-/// Entries of these indexes, each with a command of so many octets.
+/// Entries of these indexes, each with a command of about so many octets.
 fn entries(indexes: std::ops::RangeInclusive<u64>, octets: usize) -> AppendEntriesRequest<Types> {
     let previous = indexes.start().checked_sub(1);
-    let command = Bytes::from(vec![7; octets]);
+    let command = later(octets);
     let entry = |index| {
         let mut entry = blank_ent::<Types>(1, LEADER, index);
         if octets > 0 {
@@ -289,12 +345,12 @@ fn sign_of_life() -> AppendEntriesRequest<Types> {
 async fn every_message_finds_its_answer() {
     let mut world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
     let mut client = world.client().await;
-    let request = VoteRequest::new(vote(3), Some(log_id::<Types>(1, LEADER, 8)));
+    let request = VoteRequest::new(candidate(3), Some(log_id::<Types>(1, LEADER, 8)));
     let granted = client.vote(request.clone(), option()).await.unwrap();
     assert!(granted.vote_granted);
     assert_eq!(
         (granted.vote, granted.last_log_id),
-        (vote(3), request.last_log_id)
+        (candidate(3), request.last_log_id)
     );
     let before = client.pre_vote(request, option()).await.unwrap();
     assert!(!before.vote_granted);
@@ -315,14 +371,11 @@ async fn every_message_finds_its_answer() {
 async fn followers_ask_the_leader() {
     let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
     let ask = world.network.ask();
-    let command = |octets: usize| Bytes::from(vec![1; octets]);
     // More than goes into one message.
-    let commands = vec![
-        command(3),
-        Bytes::from("busy"),
-        command(900_000),
-        command(900_000),
-    ];
+    let large = command(14_000);
+    let length = large.len() as u64;
+    assert!(length > 800_000, "{length}");
+    let commands = vec![command(1), busy(), large.clone(), large];
     let outcomes = ask
         .propose(FOLLOWER, world.address, commands)
         .await
@@ -335,7 +388,12 @@ async fn followers_ask_the_leader() {
     let busy = Err(ProposeError::Busy { limit: 3 });
     assert_eq!(
         outcomes,
-        [applied(3), busy, applied(900_000), applied(900_000)]
+        [
+            applied(command(1).len() as u64),
+            busy,
+            applied(length),
+            applied(length)
+        ]
     );
     let read = |consistency| ask.read_index(FOLLOWER, world.address, consistency);
     assert_eq!(read(Consistency::Default).await, Ok(Ok(Index(42))));
@@ -493,28 +551,53 @@ async fn whoever_is_made_a_member_enters_the_cluster() {
 }
 
 #[tokio::test]
-async fn servers_that_found_a_cluster_vote_and_do_no_more() {
-    let mut world = World::new(None, None).await;
+async fn a_founder_is_voted_for_and_binds_nobody_by_that() {
+    let mut world = World::new(Some(CLUSTER), None).await;
     let mut client = world.client().await;
-    client
-        .vote(VoteRequest::new(vote(1), None), option())
-        .await
-        .unwrap();
-    let appended = client.append_entries(entries(1..=1, 1), option()).await;
-    assert!(
-        appended
-            .unwrap_err()
-            .to_string()
-            .contains("in no cluster yet")
-    );
+    let request = VoteRequest::new(candidate(1), None);
+    client.vote(request, option()).await.unwrap();
     assert_eq!(world.node.cluster(), None);
+    // For a while it is not free for others.
+    let other = Network::new(
+        LEADER,
+        watch::channel(Some(CLUSTER + 1)).1,
+        Arc::new(()),
+        None,
+        &Metrics::new(),
+        &world.tasks,
+    );
+    let mut other = World {
+        network: other,
+        ..world
+    };
+    let ask = other.network.ask();
+    assert!(ask.is_in_cluster(other.address).await.unwrap());
+    let mut client = other.client().await;
+    let request = VoteRequest::new(candidate(2), None);
+    let refused = client.vote(request, option()).await.unwrap_err();
+    assert!(refused.to_string().contains("just voted"), "{refused}");
+}
+
+#[tokio::test]
+async fn nobody_is_heard_before_there_is_a_cluster() {
+    for theirs in [None, Some(CLUSTER)] {
+        let mut world = World::new(None, theirs).await;
+        let mut client = world.client().await;
+        let request = VoteRequest::new(candidate(1), None);
+        let voted = client.vote(request, option()).await.unwrap_err();
+        let appended = client.append_entries(entries(1..=1, 1), option()).await;
+        for error in [voted.to_string(), appended.unwrap_err().to_string()] {
+            assert!(error.contains("in no cluster yet"), "{error}");
+        }
+        assert_eq!(world.node.cluster(), theirs);
+    }
 }
 
 #[tokio::test]
 async fn a_server_that_comes_back_is_reached_again() {
     let mut world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
     let mut client = world.client().await;
-    let request = || VoteRequest::new(vote(1), None);
+    let request = || VoteRequest::new(candidate(1), None);
     client.vote(request(), option()).await.unwrap();
     // Another program has its old address; gossip, here the log, knows the new one.
     let tasks = Tasks::new();

@@ -1,20 +1,22 @@
 //! What other servers get to hear from this one.
 
 use bytes::Bytes;
-use openraft::alias::{SnapshotMetaOf, SnapshotOf, VoteOf};
+use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, VoteOf};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use std::cmp::Ordering;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::catalog::Outcome;
 use crate::clock;
-use crate::raft::peer::{Answers, Failed};
+use crate::raft::peer::{Answers, Failed, Newest};
 use crate::raft::proposer;
 use crate::raft::snapshots::{Image, Incoming, Kept};
-use crate::raft::types::Types;
+use crate::raft::types::{ServerId, Types};
 use crate::raft::{FreshError, ProposeError};
 use crate::rpc::Pending;
 use crate::types::{Consistency, Index};
@@ -31,6 +33,7 @@ impl Answers for Node {
         request: AppendEntriesRequest<Types>,
     ) -> Pending<'_, Result<AppendEntriesResponse<Types>, Failed>> {
         Box::pin(async move {
+            self.check_entries(&request)?;
             let (vote, decided) = (request.vote, request.leader_commit);
             let answer = self.core.library.append_entries(request).await;
             let answer = answer.map_err(failed)?;
@@ -71,8 +74,9 @@ impl Answers for Node {
         })
     }
 
-    fn incoming(&self) -> Result<Incoming, Failed> {
-        self.kept.incoming().map_err(failed)
+    fn incoming(&self, from: ServerId) -> Result<Incoming, Failed> {
+        let leads = self.log.leader() == Some(from);
+        self.kept.incoming(leads).map_err(failed)
     }
 
     fn install(
@@ -82,7 +86,11 @@ impl Answers for Node {
         image: Image,
     ) -> Pending<'_, Result<SnapshotResponse<Types>, Failed>> {
         Box::pin(async move {
-            self.check(&vote, &meta)?;
+            let checked = self.check_snapshot(&vote, &meta, &image).await;
+            if let Err(failed) = checked {
+                Kept::discard(&image);
+                return Err(failed);
+            }
             self.heard.stamp();
             let snapshot = SnapshotOf::<Types, Image> {
                 meta,
@@ -93,6 +101,7 @@ impl Answers for Node {
                 .library
                 .install_full_snapshot(vote, snapshot)
                 .await;
+            self.kept.forget_checked();
             Kept::discard(&image);
             installed.map_err(failed)
         })
@@ -137,15 +146,33 @@ impl Answers for Node {
 
     fn enter(&self, cluster: u128) -> Pending<'_, Result<(), Failed>> {
         Box::pin(async move {
-            if self.log.cluster().is_some() {
-                return Ok(());
+            match self.log.cluster() {
+                Some(ours) if ours == cluster => Ok(()),
+                Some(_) => Err(Failed("this server is in another cluster".to_owned())),
+                None => self.set_cluster(cluster).await.map_err(failed),
             }
-            self.set_cluster(cluster).await.map_err(failed)
         })
     }
 
     fn is_initialized(&self) -> bool {
         self.log.is_initialized()
+    }
+
+    fn newest(&self) -> Newest {
+        let (term, index) = self.log.newest();
+        Newest { term, index }
+    }
+
+    fn is_member(&self, address: IpAddr) -> bool {
+        let is_there = |ip: IpAddr| ip.to_canonical() == address.to_canonical();
+        let status = self.core.status.borrow();
+        let mut others = status.servers.iter();
+        others.any(|server| {
+            let known = self.peers.address(server.id);
+            let is_there = |at: SocketAddr| is_there(at.ip());
+            server.id != self.core.id
+                && (is_there(server.peer.address) || known.is_some_and(is_there))
+        })
     }
 }
 
@@ -157,21 +184,57 @@ impl Node {
         Ok(())
     }
 
-    /// The library takes a snapshot that no leader can have for a reason to stop for good.
-    fn check(&self, vote: &VoteOf<Types>, meta: &SnapshotMetaOf<Types>) -> Result<(), Failed> {
+    /// The library takes entries that no leader can have for a reason to cut off what is decided.
+    fn check_entries(&self, request: &AppendEntriesRequest<Types>) -> Result<(), Failed> {
+        let metrics = self.core.library.metrics();
+        let metrics = metrics.borrow_watched();
+        // Whoever is outdated is told so, and not what is wrong with the entries.
+        let Some(decided) = metrics
+            .local_committed
+            .filter(|_| request.vote >= metrics.vote)
+        else {
+            return Ok(());
+        };
+        let first = request.prev_log_id.iter();
+        let mut ids = first.chain(request.entries.iter().map(|entry| &entry.log_id));
+        if ids.all(|id| agrees(id, &decided)) {
+            return Ok(());
+        }
+        let text = "the entries contradict what is decided";
+        Err(Failed(text.to_owned()))
+    }
+
+    /// The library takes a snapshot that no leader can have for a reason to stop for good, and one
+    /// that cannot be read when it is installed as well.
+    async fn check_snapshot(
+        &self,
+        vote: &VoteOf<Types>,
+        meta: &SnapshotMetaOf<Types>,
+        image: &Image,
+    ) -> Result<(), Failed> {
         let Some(last) = meta.last_log_id else {
             return Err(Failed("the snapshot is of nothing".to_owned()));
         };
         if last.leader_id > vote.leader_id {
             return Err(Failed("the snapshot is newer than its sender".to_owned()));
         }
-        let metrics = self.core.library.metrics();
-        let decided = metrics.borrow_watched().local_committed;
-        if decided.is_some_and(|decided| last > decided && last.index <= decided.index) {
-            return Err(Failed(
-                "the snapshot contradicts what is decided".to_owned(),
-            ));
+        let decided = self.core.library.metrics().borrow_watched().local_committed;
+        if decided.is_some_and(|decided| !agrees(&last, &decided)) {
+            let text = "the snapshot contradicts what is decided";
+            return Err(Failed(text.to_owned()));
         }
-        Ok(())
+        let (kept, meta, image) = (self.kept.clone(), meta.clone(), image.clone());
+        let read = tokio::task::spawn_blocking(move || kept.check(&meta, &image));
+        let read = read.await.map_err(failed)?;
+        read.map_err(failed)
+    }
+}
+
+/// Whether both positions may be in one log: leaders do not go back in it.
+fn agrees(id: &LogIdOf<Types>, decided: &LogIdOf<Types>) -> bool {
+    match id.index.cmp(&decided.index) {
+        Ordering::Less => id.leader_id <= decided.leader_id,
+        Ordering::Equal => id.leader_id == decided.leader_id,
+        Ordering::Greater => id.leader_id >= decided.leader_id,
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
 use openraft::{Instant as _, RaftMetrics, ServerState};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
@@ -56,7 +57,7 @@ async fn take_snapshots(core: Core, told: Told) {
 #[expect(clippy::cast_precision_loss, reason = "figures to be shown")]
 fn show(status: &watch::Sender<Arc<Status>>, metrics: &Metrics) {
     type Read = fn(&Status) -> u64;
-    let figures: [(&str, &str, Read); 5] = [
+    let figures: [(&str, &str, Read); 6] = [
         ("raft_term", "Term that this server is in", |status| {
             status.term
         }),
@@ -79,6 +80,11 @@ fn show(status: &watch::Sender<Arc<Status>>, metrics: &Metrics) {
             "raft_is_leader",
             "1 while this server leads, else 0",
             |status| u64::from(status.leads()),
+        ),
+        (
+            "raft_stopped",
+            "1 once Raft has stopped here: no more writes, answers from memory",
+            |status| u64::from(status.role == Role::Stopped),
         ),
     ];
     for (name, help, read) in figures {
@@ -117,10 +123,25 @@ impl Observer {
                 break;
             }
         }
+        self.log_end().await;
         let mut status = Status::clone(&self.core.status.borrow());
         status.role = Role::Stopped;
         (status.leader, status.leader_address) = (None, None);
         self.tell(status);
+    }
+
+    /// Logs why the library has ended, unless it was asked to.
+    async fn log_end(&self) {
+        // It tells that no more, but says so to who asks.
+        let Err(cause) = self.core.library.is_initialized().await else {
+            return;
+        };
+        if cause != Fatal::Stopped {
+            tracing::error!(
+                "Raft has stopped: {cause}; this server answers from memory, and takes part again \
+                 once it is started anew"
+            );
+        }
     }
 
     /// Tells what the library says of itself now. Whether it leads without being sure of it.

@@ -167,16 +167,18 @@ where
         deadline: config.bounds.deadline,
     };
     let heard = Arc::<Heard>::default();
-    observe::start(&core, parts.peers, Arc::clone(&heard), told, &parts.metrics);
+    let peers = Arc::clone(&parts.peers);
+    observe::start(&core, peers, Arc::clone(&heard), told, &parts.metrics);
     let proposer = proposer::start(&config.bounds, core.clone(), &parts.metrics);
     // Whoever was a part of a cluster may have promised a leader, just before it ended, to vote for
     // nobody else during the lease.
-    let promised = log.is_initialized();
+    let promised = log.has_promised();
     let node = Node {
         reads: reads::Reads::start(&core),
         core,
         log,
         cluster: parts.cluster,
+        peers: parts.peers,
         kept,
         heard,
         runtime: tokio::runtime::Handle::current(),

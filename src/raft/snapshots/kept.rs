@@ -5,19 +5,23 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use openraft::alias::SnapshotMetaOf;
 
 use crate::catalog::State;
 use crate::raft::types::Types;
 
-use super::{Image, Incoming, Partial, remove};
+use super::{Image, ImageError, Incoming, Partial, Place, To, remove};
 
 const SUFFIX: &str = "snapshot";
 const PARTIAL: &str = "partial";
 /// Should the newest be damaged, the one before it and a longer part of the log will do.
 const FILES_MAX: usize = 2;
+/// Octets of a snapshot that is received, on disk.
+const DISK_OCTETS_MAX: u64 = 4 << 30;
+/// The same, in memory.
+const MEMORY_OCTETS_MAX: u64 = 1 << 30;
 
 /// Why the directory of snapshots is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +38,12 @@ pub(in crate::raft) struct Kept(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     directory: Option<PathBuf>,
-    /// Held once more by whoever receives one.
-    receiving: Arc<()>,
+    /// The place of the one that is received.
+    receiving: Mutex<Weak<Place>>,
     number: AtomicU64,
     files: Mutex<Files>,
+    /// The one that was read before it is installed, so that it is not read twice.
+    checked: Mutex<Option<Loaded>>,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +55,7 @@ struct Files {
 }
 
 /// A snapshot that could be read whole.
+#[derive(Debug)]
 pub(in crate::raft) struct Loaded {
     /// What it is a picture of.
     pub(in crate::raft) meta: SnapshotMetaOf<Types>,
@@ -100,9 +107,10 @@ impl Kept {
         }
         let kept = Self(Arc::new(Shared {
             directory,
-            receiving: Arc::default(),
+            receiving: Mutex::default(),
             number: AtomicU64::new(0),
             files: Mutex::new(files),
+            checked: Mutex::default(),
         }));
         Ok((kept, newest))
     }
@@ -112,28 +120,77 @@ impl Kept {
     /// # Errors
     /// The file cannot be made.
     pub(in crate::raft) fn outgoing(&self) -> io::Result<Incoming> {
-        self.partial(None)
+        self.partial(None, u64::MAX)
     }
 
-    /// Where a snapshot of the leader is written.
+    /// Where a snapshot of another server is written. If that `leads`, it takes the place of an
+    /// unfinished one.
     ///
     /// # Errors
-    /// The file cannot be made, or one is being received already.
-    pub(in crate::raft) fn incoming(&self) -> io::Result<Incoming> {
-        let writing = Arc::clone(&self.0.receiving);
-        if Arc::strong_count(&writing) > 2 {
-            return Err(io::Error::other("a snapshot is being received already"));
+    /// The file cannot be made, or another one is being received.
+    pub(in crate::raft) fn incoming(&self, leads: bool) -> io::Result<Incoming> {
+        let mut receiving = lock(&self.0.receiving);
+        if let Some(other) = receiving.upgrade() {
+            if !leads {
+                return Err(io::Error::other("a snapshot is being received already"));
+            }
+            other.lost.store(true, Ordering::Relaxed);
         }
-        self.partial(Some(writing))
+        let place = Arc::<Place>::default();
+        *receiving = Arc::downgrade(&place);
+        drop(receiving);
+        let octets_max = match &self.0.directory {
+            Some(_) => DISK_OCTETS_MAX,
+            None => MEMORY_OCTETS_MAX,
+        };
+        self.partial(Some(place), octets_max)
     }
 
-    fn partial(&self, writing: Option<Arc<()>>) -> io::Result<Incoming> {
-        let Some(directory) = &self.0.directory else {
-            return Ok(Incoming::Memory(Vec::new()));
+    fn partial(&self, place: Option<Arc<Place>>, octets_max: u64) -> io::Result<Incoming> {
+        let to = match &self.0.directory {
+            None => To::Memory(Vec::new()),
+            Some(directory) => {
+                let number = self.0.number.fetch_add(1, Ordering::Relaxed);
+                let path = directory.join(format!("{number}.{PARTIAL}"));
+                To::Disk(Partial::create(path)?)
+            }
         };
-        let number = self.0.number.fetch_add(1, Ordering::Relaxed);
-        let path = directory.join(format!("{number}.{PARTIAL}"));
-        Ok(Incoming::Disk(Partial::create(path, writing)?))
+        Ok(Incoming {
+            to,
+            octets: 0,
+            octets_max,
+            place,
+        })
+    }
+
+    /// Reads a snapshot that is to be installed, and keeps what it has read until then. Blocks on the
+    /// disk.
+    ///
+    /// # Errors
+    /// [`ImageError`]: it is damaged, newer, or another one than `meta` says.
+    pub(in crate::raft) fn check(
+        &self,
+        meta: &SnapshotMetaOf<Types>,
+        image: &Image,
+    ) -> Result<(), ImageError> {
+        let (found, state) = image.read()?;
+        let last = meta.last_log_id.map_or(0, |last| last.index);
+        if found != *meta || state.applied().0 > last {
+            return Err(ImageError::Another);
+        }
+        *lock(&self.0.checked) = Some(Loaded { meta: found, state });
+        Ok(())
+    }
+
+    /// What [`Kept::check`] has read last, if it is of that position.
+    pub(in crate::raft) fn take_checked(&self, meta: &SnapshotMetaOf<Types>) -> Option<Loaded> {
+        let checked = lock(&self.0.checked).take();
+        checked.filter(|checked| checked.meta == *meta)
+    }
+
+    /// It was not installed, or is by now.
+    pub(in crate::raft) fn forget_checked(&self) {
+        *lock(&self.0.checked) = None;
     }
 
     /// Keeps a whole snapshot as the newest, under its name. Blocks on the disk.
@@ -175,8 +232,12 @@ impl Kept {
 
     /// A panic elsewhere does not make the list useless.
     fn files(&self) -> MutexGuard<'_, Files> {
-        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.files)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Files {

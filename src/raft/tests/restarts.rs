@@ -210,12 +210,15 @@ async fn an_entry_that_cannot_be_read_stops_writes_but_not_reads() {
     let server = cluster.leader().await;
     let last = server.write().await;
     let library = &server.raft.node.core.library;
+    let shown = |text: &str| server.metrics.plain_text().contains(text);
+    assert!(shown("raft_stopped 0"), "{}", server.metrics.plain_text());
     let unreadable = Proposal(bytes::Bytes::from_static(b"of a newer release"));
     assert!(library.client_write(unreadable).await.is_err());
     eventually("it has stopped", async || {
         server.status().role == Role::Stopped
     })
     .await;
+    assert!(shown("raft_stopped 1"), "{}", server.metrics.plain_text());
     assert_eq!(server.propose().await, Err(ProposeError::NoLeader));
     let stale = server.raft.fresh(Consistency::Stale).await;
     assert_eq!(stale, Ok(last));

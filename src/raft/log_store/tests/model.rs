@@ -108,7 +108,14 @@ impl Model {
         assert_eq!(state.last_purged_log_id, self.purged);
         assert_eq!(state.last_log_id, self.last());
         assert_eq!(log.read_vote().await.unwrap(), self.vote);
-        let committed = self.committed.min(self.last());
+        // What is decided ends with the log, by leader and by position.
+        let last = self.last();
+        let beyond = self.committed.map(|it| it.index) > last.map(|it| it.index);
+        let committed = if beyond {
+            last
+        } else {
+            self.committed.min(last)
+        };
         assert_eq!(log.read_committed().await.unwrap(), committed);
     }
 }

@@ -6,13 +6,13 @@ use super::*;
 use crate::raft::network::message;
 
 /// A connection that has said nothing but its first octet.
-async fn stranger(world: &World) -> TcpStream {
+pub(super) async fn stranger(world: &World) -> TcpStream {
     let mut connection = TcpStream::connect(world.address).await.unwrap();
     connection.write_u8(crate::rpc::octet::RAFT).await.unwrap();
     connection
 }
 
-fn hello(purpose: Purpose) -> Hello {
+pub(super) fn hello(purpose: Purpose) -> Hello {
     Hello {
         cluster: Some(CLUSTER),
         from: LEADER,
@@ -22,7 +22,7 @@ fn hello(purpose: Purpose) -> Hello {
 }
 
 /// What the follower says to a first message, until it hangs up or welcomes.
-async fn answer(connection: &mut TcpStream, octets: &[u8]) -> Welcome {
+pub(super) async fn answer(connection: &mut TcpStream, octets: &[u8]) -> Welcome {
     connection.write_all(octets).await.unwrap();
     let mut prefix = [0; 4];
     connection.read_exact(&mut prefix).await.unwrap();
@@ -35,7 +35,7 @@ async fn answer(connection: &mut TcpStream, octets: &[u8]) -> Welcome {
 }
 
 /// Waits until the other side has hung up.
-async fn hung_up(connection: &mut TcpStream) {
+pub(super) async fn hung_up(connection: &mut TcpStream) {
     let mut rest = Vec::new();
     // Whether it ends or is reset does not matter.
     drop(connection.read_to_end(&mut rest).await);
@@ -45,9 +45,13 @@ async fn hung_up(connection: &mut TcpStream) {
 async fn a_server_of_another_cluster_is_refused() {
     let mut world = World::new(Some(CLUSTER + 1), Some(CLUSTER)).await;
     let mut client = world.client().await;
-    let voted = client.vote(VoteRequest::new(vote(1), None), option()).await;
+    let voted = client
+        .vote(VoteRequest::new(candidate(1), None), option())
+        .await;
     let text = voted.unwrap_err().to_string();
-    assert!(text.contains("this server is in cluster"), "{text}");
+    assert!(text.contains("in another cluster"), "{text}");
+    let ours = format!("{CLUSTER:032x}");
+    assert!(!text.contains(&ours), "it tells its own: {text}");
     world.refused(Refusal::Cluster).await;
     assert_eq!(world.node.cluster(), Some(CLUSTER));
 }
@@ -175,6 +179,182 @@ async fn entries_out_of_order_are_not_handed_on() {
     hung_up(&mut connection).await;
     assert_eq!(world.counts.violations.get(), 1);
     assert!(world.node.appended.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn whoever_says_hello_alone_decides_nothing() {
+    let world = World::new(Some(CLUSTER), None).await;
+    let mut connection = stranger(&world).await;
+    let first = Hello {
+        cluster: Some(CLUSTER + 1),
+        ..hello(Purpose::Log)
+    };
+    let octets = message::put_first(VERSION, &first).unwrap();
+    let welcome = answer(&mut connection, &octets).await;
+    assert!(matches!(welcome, Welcome::Accepted { cluster: None, .. }));
+    assert_eq!(world.node.cluster(), None);
+    // A leader gives it a part of its log.
+    let mut world = world;
+    let mut client = world.client().await;
+    let beat = client.append_entries(sign_of_life(), option()).await;
+    assert_eq!(beat.unwrap(), AppendEntriesResponse::Success);
+    assert_eq!(world.node.cluster(), None, "there is no log yet");
+    let appended = client.append_entries(entries(1..=1, 1), option()).await;
+    assert_eq!(appended.unwrap(), AppendEntriesResponse::Success);
+    assert_eq!(world.node.cluster(), Some(CLUSTER));
+    // Who has said hello before is out of place now.
+    let mut octets = Vec::new();
+    let (number, body) = (1, message::Request::Append(entries(2..=2, 1)));
+    message::put(&mut octets, &message::Numbered { number, body }).unwrap();
+    connection.write_all(&octets).await.unwrap();
+    hung_up(&mut connection).await;
+    assert_eq!(*world.node.appended.lock().unwrap(), [1]);
+}
+
+#[tokio::test]
+async fn a_snapshot_makes_a_member() {
+    let mut world = World::new(Some(CLUSTER), None).await;
+    let mut client = world.client().await;
+    let snapshot = Snapshot {
+        meta: meta(),
+        snapshot: Image::Memory(Bytes::from_static(b"whole")),
+    };
+    let never = std::future::pending();
+    let sent = client
+        .full_snapshot(vote(1), snapshot, never, option())
+        .await;
+    assert_eq!(sent.unwrap().vote, vote(1));
+    assert_eq!(world.node.cluster(), Some(CLUSTER));
+}
+
+#[tokio::test]
+async fn who_only_asks_whether_there_is_a_cluster_does_not_hear_which() {
+    let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
+    let mut connection = stranger(&world).await;
+    let first = Hello {
+        cluster: None,
+        ..hello(Purpose::Inquiry)
+    };
+    let octets = message::put_first(VERSION, &first).unwrap();
+    let welcome = answer(&mut connection, &octets).await;
+    let expected = Welcome::Accepted {
+        id: FOLLOWER,
+        cluster: None,
+        initialized: true,
+    };
+    assert_eq!(welcome, expected);
+}
+
+#[tokio::test]
+async fn nobody_else_is_this_server() {
+    let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
+    let mut connection = stranger(&world).await;
+    let first = Hello {
+        from: FOLLOWER,
+        ..hello(Purpose::Log)
+    };
+    let octets = message::put_first(VERSION, &first).unwrap();
+    let welcome = answer(&mut connection, &octets).await;
+    assert!(matches!(welcome, Welcome::Refused(_)), "{welcome:?}");
+    world.refused(Refusal::Target).await;
+}
+
+/// Connections with invented ids until no more are taken.
+async fn crowd(world: &World) -> Vec<TcpStream> {
+    let mut crowd = Vec::new();
+    for id in 100..400 {
+        let mut connection = stranger(world).await;
+        let first = Hello {
+            from: ServerId(id),
+            ..hello(Purpose::Asks)
+        };
+        let octets = message::put_first(VERSION, &first).unwrap();
+        if let Welcome::Refused(text) = answer(&mut connection, &octets).await {
+            assert!(text.contains("too many"), "{text}");
+            return crowd;
+        }
+        crowd.push(connection);
+    }
+    panic!("{} connections of one address", crowd.len());
+}
+
+#[tokio::test]
+async fn invented_ids_give_no_further_places_and_take_none_of_servers() {
+    let mut world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
+    let crowd = crowd(&world).await;
+    assert!(crowd.len() <= 32, "{}", crowd.len());
+    world.refused(Refusal::Crowded).await;
+    *world.node.is_member.lock().unwrap() = true;
+    let mut client = world.client().await;
+    let appended = client.append_entries(entries(1..=1, 1), option()).await;
+    assert_eq!(appended.unwrap(), AppendEntriesResponse::Success);
+    drop(crowd);
+}
+
+/// Serves one end of a pipe, so that only the clock of the test runs.
+async fn piped(world: &World, purpose: Purpose) -> tokio::io::DuplexStream {
+    let (mut ours, theirs) = tokio::io::duplex(1 << 20);
+    let metrics = Metrics::new();
+    let handler = handler(
+        FOLLOWER,
+        Arc::clone(&world.node) as _,
+        &metrics,
+        &world.tasks,
+    );
+    world.tasks.spawn(async move {
+        let peer = SocketAddr::from(([127, 0, 0, 9], 9));
+        handler.serve(Box::new(theirs), peer).await;
+    });
+    let octets = message::put_first(VERSION, &hello(purpose)).unwrap();
+    ours.write_all(&octets).await.unwrap();
+    let mut prefix = [0; 4];
+    ours.read_exact(&mut prefix).await.unwrap();
+    let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
+    ours.read_exact(&mut frame).await.unwrap();
+    ours
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hello_and_then_silence_is_ended() {
+    let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
+    for purpose in [
+        Purpose::Log,
+        Purpose::Signs,
+        Purpose::Snapshot,
+        Purpose::Asks,
+    ] {
+        for pings in [0, 3] {
+            let mut connection = piped(&world, purpose).await;
+            let start = crate::clock::now();
+            let mut octets = Vec::new();
+            for number in 1..=pings {
+                let body = message::Request::Ping;
+                message::put(&mut octets, &message::Numbered { number, body }).unwrap();
+            }
+            connection.write_all(&octets).await.unwrap();
+            let mut rest = Vec::new();
+            connection.read_to_end(&mut rest).await.unwrap();
+            let took = start.elapsed().as_secs();
+            assert!((9..=11).contains(&took), "{purpose:?}: {took} s");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_that_asks_no_more_is_left_and_a_server_is_not() {
+    for is_member in [false, true] {
+        let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
+        *world.node.is_member.lock().unwrap() = is_member;
+        let mut connection = piped(&world, Purpose::Log).await;
+        let mut octets = Vec::new();
+        let (number, body) = (1, message::Request::Append(sign_of_life()));
+        message::put(&mut octets, &message::Numbered { number, body }).unwrap();
+        connection.write_all(&octets).await.unwrap();
+        let mut rest = Vec::new();
+        let ended = connection.read_to_end(&mut rest);
+        let ended = tokio::time::timeout(Duration::from_secs(3_600), ended).await;
+        assert_eq!(ended.is_err(), is_member);
+    }
 }
 
 proptest! {

@@ -135,6 +135,8 @@ async fn plain_text_does_not_open_raft_where_tls_is_asked_for() {
     let tls = [None, Some(authority.tls(SERVERS))];
     let mut world = World::secured(Some(CLUSTER), Some(CLUSTER), tls).await;
     let mut client = world.client().await;
-    let voted = client.vote(VoteRequest::new(vote(1), None), option()).await;
+    let voted = client
+        .vote(VoteRequest::new(candidate(1), None), option())
+        .await;
     assert!(voted.is_err());
 }
