@@ -76,12 +76,17 @@ impl Window {
     }
 
     /// How far the log is known to be decided, as far as it is here: one that was cut short by a
-    /// snapshot that never got whole is not longer than its entries.
+    /// snapshot that never got whole is not longer than its entries. Those are decided only if the
+    /// same leader wrote them: others may be about to be overwritten.
     pub(super) fn committed(&self) -> Option<LogIdOf<Types>> {
         let (committed, last) = (self.facts.committed?, self.last?);
-        // Neither by position, whatever leader somebody has told of.
-        let beyond = committed > last || committed.index > last.index;
-        Some(if beyond { last } else { committed })
+        if committed.index <= last.index && committed <= last {
+            Some(committed)
+        } else if committed.leader_id == last.leader_id {
+            Some(last)
+        } else {
+            self.facts.purged
+        }
     }
 
     /// Entries before this index are to go from the disk.

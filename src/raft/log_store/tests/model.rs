@@ -108,13 +108,12 @@ impl Model {
         assert_eq!(state.last_purged_log_id, self.purged);
         assert_eq!(state.last_log_id, self.last());
         assert_eq!(log.read_vote().await.unwrap(), self.vote);
-        // What is decided ends with the log, by leader and by position.
-        let last = self.last();
-        let beyond = self.committed.map(|it| it.index) > last.map(|it| it.index);
-        let committed = if beyond {
-            last
-        } else {
-            self.committed.min(last)
+        // What is decided ends with the log; beyond it, only one leader's entries bear each other out.
+        let committed = match (self.committed, self.last()) {
+            (Some(told), Some(last)) if told.index <= last.index && told <= last => Some(told),
+            (Some(told), Some(last)) if told.leader_id == last.leader_id => Some(last),
+            (Some(_), Some(_)) => self.purged,
+            _ => None,
         };
         assert_eq!(log.read_committed().await.unwrap(), committed);
     }
