@@ -9,6 +9,7 @@
 //!
 //! **Invariant**: an agent that failed to start has stopped everything that it had started.
 
+mod answers;
 mod banner;
 mod client;
 mod control;
@@ -25,26 +26,24 @@ mod pools;
 mod process;
 mod reload;
 mod servers;
+mod shared;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use prometheus_client::metrics::counter::Counter;
-
 use crate::config::{Config, NodeIdFileError};
 use crate::control::{Control, Leaving, Reloading};
+use crate::directory::Directory;
 use crate::directory::methods::Methods;
-use crate::directory::{Directory, LOCATIONS_PERIOD};
 use crate::gossip::membership::Membership;
 use crate::gossip::pool::Pool;
 use crate::local::{Local, NodeCount};
 use crate::metrics::Metrics;
 use crate::task::Tasks;
 use crate::types::MemberStatus;
-use crate::{catalog, dns, events, http, local, raft, reconcile, rpc};
+use crate::{dns, events, http, local, raft, rpc};
 
 pub use banner::{GREETING, banner};
 pub use join::JoinError;
@@ -276,7 +275,7 @@ async fn start_parts(
     process::show(&metrics);
     let membership = start_pools(config, &metrics, &layers.back).await?;
     let ending = leave::Ending::new();
-    let opened = open_directory(config, &membership, &metrics, layers).await?;
+    let opened = shared::open(config, &membership, &metrics, layers).await?;
     let (directory, raft) = (opened.directory, opened.raft);
     let memory = (directory.reader().clone(), opened.freshness);
     let seat = servers::seat(config, raft.as_ref());
@@ -288,7 +287,7 @@ async fn start_parts(
     );
     let (lan, middle) = (&membership.lan, &layers.middle);
     let local = start_local(config, lan, directory.clone(), &metrics, middle).await?;
-    let started = start_dns(config, memory, opened.behind, &metrics, &layers.front).await?;
+    let started = answers::start(config, memory, opened.behind, &metrics, &layers.front).await?;
     let (dns, behind) = started.unzip();
     let (answers, explainer) = behind.unzip();
     let parts = reload::Parts {
@@ -425,97 +424,4 @@ async fn join_others(
     join::flood(config.identity.datacenter.clone(), membership, tasks);
     join::at_start(config, membership).await?;
     Ok(())
-}
-
-/// The way to shared state, and what DNS is to know of it.
-struct Opened {
-    directory: Directory,
-    /// This server's part in the cluster; `None` on a client agent.
-    raft: Option<raft::Raft>,
-    freshness: Arc<dns::Freshness>,
-    behind: dns::Behind,
-}
-
-/// Shared state: on a server a catalog of its own, what orders the writes to it, and what keeps
-/// the members in it. A client agent asks the servers that the pool knows.
-async fn open_directory(
-    config: &Config,
-    membership: &Membership,
-    metrics: &Metrics,
-    layers: &Layers,
-) -> Result<Opened, StartError> {
-    let bounds = config.directory.clone();
-    let freshness = Arc::new(dns::Freshness::new());
-    if !config.identity.server {
-        let tasks = &layers.middle;
-        let (directory, views) =
-            client::open_directory(config, membership, &freshness, metrics, tasks);
-        return Ok(Opened {
-            directory,
-            raft: None,
-            freshness,
-            behind: views.map_or(dns::Behind::Nobody, dns::Behind::Servers),
-        });
-    }
-    let (writer, reader) = catalog::open_server();
-    catalog::figures::show(&reader, metrics);
-    let peers = servers::peers(&membership.lan);
-    let raft = raft::start(config.raft.clone(), writer, peers, metrics, &layers.back).await?;
-    let directory = Directory::new(bounds, reader.clone(), raft.clone());
-    directory.write_locations(LOCATIONS_PERIOD, metrics, &layers.middle);
-    let node = config.identity.node.clone();
-    directory.report_location(node, membership.lan.clone(), &layers.middle);
-    let (reconciled, lan) = (config.reconcile.clone(), membership.lan.clone());
-    reconcile::start(reconciled, lan, reader, raft.clone(), &layers.middle);
-    servers::start(config, &membership.lan, &raft, &layers.middle).await;
-    servers::keep_fresh(config.raft.id, &raft, &freshness, &layers.middle);
-    Ok(Opened {
-        behind: dns::Behind::Leader(Arc::new(directory.clone())),
-        directory,
-        raft: Some(raft),
-        freshness,
-    })
-}
-
-/// Starts DNS, unless it is off, and what explains its answers: static zones first, since the
-/// answers must know their names.
-async fn start_dns(
-    config: &Config,
-    (catalog, freshness): (catalog::Reader, Arc<dns::Freshness>),
-    behind: dns::Behind,
-    metrics: &Metrics,
-    tasks: &Tasks,
-) -> Result<Option<(dns::Handle, (reload::Answers, dns::Explainer))>, StartError> {
-    let Some(listen) = &config.dns else {
-        return Ok(None);
-    };
-    let zones = match config.zones_dir.clone() {
-        Some(path) => tokio::task::spawn_blocking(move || dns::StaticZones::load(&path))
-            .await
-            .map_err(|error| StartError::Thread(error.into()))??,
-        None => dns::StaticZones::none(),
-    };
-    let mut options = config.answers.clone();
-    options.slow_zones = zones.origins().to_vec();
-    let slow_zones = options.slow_zones.clone();
-    let settings = Arc::new(ArcSwap::from_pointee(dns::Settings::new(options)?));
-    let sources = dns::Sources {
-        catalog,
-        settings: Arc::clone(&settings),
-        freshness,
-        unencodable: metrics.register(
-            "dns_unencodable",
-            "Records left out of answers because they cannot be encoded",
-            Counter::default(),
-        ),
-    };
-    let help = dns::Help { zones, behind };
-    let explainer = dns::Explainer::new(sources.clone(), help.clone());
-    let handlers = move || dns::Responder::new(sources.clone());
-    let handle = dns::start(listen, help, handlers, metrics, tasks)?;
-    let answers = reload::Answers {
-        settings,
-        slow_zones,
-    };
-    Ok(Some((handle, (answers, explainer))))
 }

@@ -1,5 +1,7 @@
 //! Servers as processes of their own, each on an address of the loopback network with the usual
 //! ports; what is done to them, and what is asked of them.
+//!
+//! Long, since tests ask the same server in many ways.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};

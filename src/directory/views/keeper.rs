@@ -1,4 +1,6 @@
 //! The one task that decides about views: which there are, what is read for whom, and what goes.
+//!
+//! Long, since every event of a view is decided here, where nothing else happens meanwhile.
 
 use std::collections::HashMap;
 use std::fmt;
