@@ -201,8 +201,12 @@ impl Seat {
             self.drain
         };
         let mut status = self.raft.status_changed();
+        // It is asked for its vote on that, but who is out is not told that it is.
+        let asked = status.wait_for(|status| status.unsettled || !votes(self.id, status));
+        let asked = tokio::time::timeout(limit, asked).await.is_ok();
         let removed = status.wait_for(|status| !votes(self.id, status));
-        if tokio::time::timeout(limit, removed).await.is_err() {
+        let removed = tokio::time::timeout(self.drain, removed).await.is_ok();
+        if !asked && !removed {
             tracing::warn!(
                 target: "herald::agent",
                 "the other servers have not taken this one out of the cluster within {limit:?}: it \

@@ -26,8 +26,9 @@ const HELD_OCTETS_MAX: usize = 256 * 1024;
 /// Most that is heard of libraries.
 const OTHERS_LEVEL_MAX: EventLevel = EventLevel::WARN;
 
-/// The consensus library, which warns of each request that a server did not answer: several times a
-/// second while one is away. What an operator must know of that, `raft` and `gossip` say once.
+/// The consensus library, which warns of each request that a server did not answer, several times a
+/// second while one is away, and has errors when it is stopped. What an operator must know of that,
+/// `raft` and `gossip` say once.
 const CONSENSUS: &str = "openraft";
 
 /// Holds lines back until it is opened. Clones share it.
@@ -149,7 +150,7 @@ fn targets(level: Level) -> Targets {
         Level::Trace => LevelFilter::TRACE,
     };
     let consensus = if level < LevelFilter::DEBUG {
-        LevelFilter::ERROR
+        LevelFilter::OFF
     } else {
         LevelFilter::WARN
     };

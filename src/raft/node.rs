@@ -67,6 +67,7 @@ pub(super) struct Core {
     pub(super) timers: Timers,
     pub(super) hold: Duration,
     pub(super) deadline: Duration,
+    recall: Arc<recall::Recall>,
 }
 
 /// One server.
@@ -83,7 +84,6 @@ pub(super) struct Node {
     runtime: tokio::runtime::Handle,
     /// Held by whoever changes who the servers are.
     changing: Arc<tokio::sync::Mutex<()>>,
-    recall: recall::Recall,
     /// Until then this server votes for nobody.
     votes_from: Option<Instant>,
     /// Ends the thread.

@@ -53,6 +53,8 @@ pub struct Status {
     /// Whether a change of them is half done: the majorities of before and after are both asked
     /// for. Stays so if the leader that made the change ended amid it.
     pub unsettled: bool,
+    /// Whether this server lacks what it may have had once: its log was taken away, or it is new.
+    pub lacking: bool,
     /// Newest position in the log.
     pub last_log: Index,
     /// Position up to which the log is decided, as far as this server knows.
@@ -81,7 +83,8 @@ impl Status {
     /// have.
     pub fn has_state(&self, own: ServerId) -> bool {
         let votes = |server: &Server| server.id == own && server.voter;
-        self.leads() || (self.applied > Index::ZERO && self.servers.iter().any(votes))
+        let caught_up = !self.lacking && self.applied > Index::ZERO;
+        self.leads() || (caught_up && self.servers.iter().any(votes))
     }
 
     /// Whether it is a part of a cluster, so that it must never found another one.

@@ -14,19 +14,38 @@ use crate::directory::views::{Content, How, Picture, Reading, Source, Wanted};
 use crate::directory::wire::{
     DatacenterRequest, QueryOptions, Rows, ServiceDumpRequest, read_answer,
 };
-use crate::types::{Index, NodeName, RequestContext, ServiceName};
+use crate::types::{Consistency, Index, NodeName, RequestContext, ServiceName};
+
+/// Longest time without a word from a leader after which a server still counts as following one.
+const CONTACT_MAX: Duration = Duration::from_secs(5);
 
 impl Source for Remote {
     fn read<'a>(&'a self, wanted: &'a Wanted, how: &'a How) -> Reading<'a> {
-        match wanted {
-            Wanted::Service(name) => Box::pin(self.picture_service(name, how)),
-            Wanted::Node(name) => Box::pin(self.picture_node(name, how)),
-            Wanted::Address(ip) => Box::pin(self.picture_owner(*ip, how)),
-        }
+        Box::pin(async move {
+            let picture = self.picture_of(wanted, how).await?;
+            let missing = picture.content.is_none() && !how.follows;
+            if missing && !picture.follows && how.consistency == Consistency::Stale {
+                // A server that is cut off from the others does not know what is missing.
+                let fresh = How {
+                    consistency: Consistency::Default,
+                    ..how.clone()
+                };
+                return self.picture_of(wanted, &fresh).await;
+            }
+            Ok(picture)
+        })
     }
 }
 
 impl Remote {
+    async fn picture_of(&self, wanted: &Wanted, how: &How) -> Result<Picture, ReadError> {
+        match wanted {
+            Wanted::Service(name) => self.picture_service(name, how).await,
+            Wanted::Node(name) => self.picture_node(name, how).await,
+            Wanted::Address(ip) => self.picture_owner(*ip, how).await,
+        }
+    }
+
     async fn picture_service(&self, name: &ServiceName, how: &How) -> Result<Picture, ReadError> {
         let key = WatchKey::ServiceHealth(name.clone());
         let (state, picture) = self.picture(&Step::of(&key), how).await?;
@@ -108,9 +127,11 @@ impl Remote {
         let meta = read_answer(&octets, Some(rows), &mut fragment)?;
         let index = Index(meta.index).max(Index(1));
         let contact = u64::try_from(meta.last_contact).unwrap_or(0);
+        let last_contact = Duration::from_nanos(contact);
         let picture = Picture {
             index,
-            last_contact: Duration::from_nanos(contact),
+            last_contact,
+            follows: meta.known_leader && last_contact <= CONTACT_MAX,
             content: None,
         };
         Ok((fragment.finish(index), picture))

@@ -184,9 +184,10 @@ impl Follower {
                 return Outcome::Failed;
             }
         };
-        let is_news = is_address || picture.index != self.index;
-        if picture.index < self.index && self.regressions < REGRESSIONS_MAX {
-            self.regressions += 1;
+        // After a regression the keeper may have believed what is older, and must hear of this.
+        let is_news = is_address || picture.index != self.index || self.regressions > 0;
+        if picture.index < self.index && !(picture.follows && self.regressions >= REGRESSIONS_MAX) {
+            self.regressions += u8::from(picture.follows);
         } else {
             (self.index, self.regressions) = (picture.index, 0);
         }

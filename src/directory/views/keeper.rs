@@ -349,8 +349,8 @@ impl Keeper {
         let now = clock::now();
         let index = picture.index;
         if let Some(view) = self.views.get_mut(wanted).filter(|view| view.told) {
-            if index < view.index && view.regressions < REGRESSIONS_MAX {
-                view.regressions += 1;
+            if index < view.index && !(picture.follows && view.regressions >= REGRESSIONS_MAX) {
+                view.regressions += u8::from(picture.follows);
                 return Ok(if view.exists {
                     Presence::Present
                 } else {

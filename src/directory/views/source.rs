@@ -33,6 +33,9 @@ pub(in crate::directory) struct Picture {
     pub(in crate::directory) index: Index,
     /// How long ago the server had last heard from the leader.
     pub(in crate::directory) last_contact: Duration,
+    /// Whether the server knew a leader, and had heard from it lately: else what it says may be old
+    /// however often it says so.
+    pub(in crate::directory) follows: bool,
     /// What there is; `None` if it does not exist.
     pub(in crate::directory) content: Option<Content>,
 }

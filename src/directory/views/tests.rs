@@ -54,6 +54,7 @@ impl Servers {
             }
         };
         Picture {
+            follows: true,
             index: content.as_ref().map_or(last, |(_, index)| *index),
             last_contact: Duration::ZERO,
             content: content.map(|(content, _)| content),

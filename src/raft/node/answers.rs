@@ -42,7 +42,9 @@ impl Answers for Node {
                 self.heard.stamp();
                 let metrics = self.core.library.metrics();
                 let here = metrics.borrow_watched().local_committed;
-                self.recall.hear(&vote, decided, here);
+                if self.core.recall.hear(&vote, decided, here) {
+                    self.core.library.runtime_config().elect(true);
+                }
             }
             Ok(answer)
         })
@@ -57,7 +59,7 @@ impl Answers for Node {
             if self.votes_from.is_some_and(|from| clock::now() < from) {
                 return Err(Failed("this server has started just now".to_owned()));
             }
-            if !self.recall.may_vote(&request) {
+            if !self.core.recall.may_vote(&request) {
                 return Err(Failed(
                     "this server has yet to get what is decided".to_owned(),
                 ));
@@ -68,7 +70,7 @@ impl Answers for Node {
             }
             let answer = library.vote(request).await.map_err(failed)?;
             if answer.vote_granted {
-                self.recall.begin();
+                self.core.begin();
             }
             Ok(answer)
         })
@@ -91,7 +93,6 @@ impl Answers for Node {
                 Kept::discard(&image);
                 return Err(failed);
             }
-            self.heard.stamp();
             let snapshot = SnapshotOf::<Types, Image> {
                 meta,
                 snapshot: image.clone(),
@@ -103,7 +104,12 @@ impl Answers for Node {
                 .await;
             self.kept.forget_checked();
             Kept::discard(&image);
-            installed.map_err(failed)
+            let installed = installed.map_err(failed)?;
+            // Whoever is outdated is no leader.
+            if installed.vote == vote {
+                self.heard.stamp();
+            }
+            Ok(installed)
         })
     }
 
@@ -112,6 +118,11 @@ impl Answers for Node {
         request: TransferLeaderRequest<Types>,
     ) -> Pending<'_, Result<TransferLeaderResponse<Types>, Failed>> {
         Box::pin(async move {
+            if !self.core.recall.is_whole() {
+                return Err(Failed(
+                    "this server has yet to get what is decided".to_owned(),
+                ));
+            }
             let answer = self.core.library.handle_transfer_leader(request).await;
             answer.map_err(failed)
         })

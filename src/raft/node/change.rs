@@ -48,8 +48,8 @@ impl Node {
         if self.log.cluster().is_none() {
             self.set_cluster(rand::random()).await.map_err(failed)?;
         }
+        self.core.begin();
         library.initialize(servers).await.map_err(failed)?;
-        self.recall.begin();
         if alone {
             let mut status = self.core.status.subscribe();
             let leads = status.wait_for(|status| status.leads());
@@ -107,6 +107,12 @@ impl Node {
 }
 
 impl Core {
+    /// See [`super::recall::Recall::begin`].
+    pub(super) fn begin(&self) {
+        self.recall.begin();
+        self.library.runtime_config().elect(true);
+    }
+
     fn progress(&self) -> BTreeMap<ServerId, Index> {
         let metrics = self.library.metrics();
         let metrics = metrics.borrow_watched();

@@ -206,6 +206,7 @@ impl Observer {
             leader_address: address,
             heard,
             servers,
+            lacking: !self.core.recall.is_whole(),
             unsettled: membership.get_joint_config().len() > 1,
             last_log: index(metrics.last_log_index),
             committed: index(local.max(cluster)),
@@ -226,6 +227,7 @@ impl Observer {
                 && status.leader_address == told.leader_address
                 && status.servers == told.servers
                 && status.unsettled == told.unsettled
+                && status.lacking == told.lacking
                 && (status.applied == Index::ZERO) == (told.applied == Index::ZERO);
             *told = Arc::new(status);
             !same

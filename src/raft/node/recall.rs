@@ -2,9 +2,16 @@
 //!
 //! Who starts without a log is new, or its log was taken away: the repair of a damaged one. In the
 //! second case a majority may have counted on entries that are not here any more, so its vote could
-//! make somebody lead who lacks them too. It therefore votes again only once it has everything that
-//! was decided when it first heard from a leader.
+//! make somebody lead who lacks them too. It therefore votes again, and stands for election, only
+//! once it has everything that was decided when it first heard from a leader. Until then a file in
+//! the log's directory says so, so that a restart does not make it forget that as well.
+//!
+//! A server that was cut off since the first entry of its cluster cannot be told from a founder: it
+//! gets such a vote, if no leader was heard since the log was taken away.
 
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use openraft::alias::{LogIdOf, VoteOf};
@@ -14,7 +21,11 @@ use crate::raft::types::Types;
 
 /// What is known of it.
 #[derive(Debug)]
-pub(super) struct Recall(Mutex<State>);
+pub(super) struct Recall {
+    state: Mutex<State>,
+    /// Is there while something may be missing; `None` where the log is in memory.
+    marker: Option<PathBuf>,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -25,47 +36,97 @@ enum State {
 }
 
 impl Recall {
-    /// Of a server that has started with a log, or without.
-    pub(super) fn new(has_log: bool) -> Self {
-        Self(Mutex::new(if has_log {
-            State::Whole
-        } else {
+    /// Of a server that starts with a log, or without (`fresh`): that lasts once this returns.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(super) fn open(directory: Option<&Path>, fresh: bool) -> io::Result<Self> {
+        let marker = directory.map(|directory| directory.join("lacking"));
+        let lacking = match &marker {
+            None => fresh,
+            Some(marker) if fresh => {
+                File::create(marker)?.sync_all()?;
+                sync_names(marker)?;
+                true
+            }
+            Some(marker) => marker.try_exists()?,
+        };
+        let state = if lacking {
             State::Lacking(None)
-        }))
+        } else {
+            State::Whole
+        };
+        Ok(Self {
+            state: Mutex::new(state),
+            marker,
+        })
+    }
+
+    /// Whether nothing is missing.
+    pub(super) fn is_whole(&self) -> bool {
+        *self.state() == State::Whole
     }
 
     /// Whether the server may vote for this candidate: for the founder of a cluster, in which there
-    /// is nothing to forget yet, always.
+    /// is nothing to forget yet, if it has not heard of any.
     pub(super) fn may_vote(&self, request: &VoteRequest<Types>) -> bool {
-        *self.state() == State::Whole || request.last_log_id.is_none_or(|last| last.index == 0)
+        match *self.state() {
+            State::Whole => true,
+            State::Lacking(None) => request.last_log_id.is_none_or(|last| last.index == 0),
+            State::Lacking(Some(_)) => false,
+        }
     }
 
-    /// From now on it is a part of a cluster from its beginning.
+    /// From now on it is a part of a cluster from its beginning; lasts once this returns.
     pub(super) fn begin(&self) {
-        *self.state() = State::Whole;
+        let mut state = self.state();
+        if *state != State::Whole {
+            *state = State::Whole;
+            self.unmark();
+        }
     }
 
-    /// A leader has said what is decided, and this is what is known here to be so.
+    /// A leader has said what is decided, and this is what is known here to be so. Whether nothing
+    /// is missing from now on, and was before.
     pub(super) fn hear(
         &self,
         vote: &VoteOf<Types>,
         decided: Option<LogIdOf<Types>>,
         here: Option<LogIdOf<Types>>,
-    ) {
+    ) -> bool {
         let mut state = self.state();
         let State::Lacking(wanted) = &mut *state else {
-            return;
+            return false;
         };
         // Who has just begun to lead does not know yet how much is decided.
         let knows = decided.filter(|decided| decided.leader_id == vote.leader_id);
         *wanted = wanted.or(knows);
-        if wanted.is_some() && here >= *wanted {
+        let whole = wanted.is_some() && here >= *wanted;
+        if whole {
             *state = State::Whole;
+            self.unmark();
+        }
+        whole
+    }
+
+    /// If this fails, the server abstains for longer than it need after the next start.
+    fn unmark(&self) {
+        let Some(marker) = &self.marker else { return };
+        if let Err(error) = fs::remove_file(marker).and_then(|()| sync_names(marker)) {
+            tracing::warn!("{} stays for now: {error}", marker.display());
         }
     }
 
     /// A panic elsewhere leaves nothing half done.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has the names in the file's directory last.
+fn sync_names(file: &Path) -> io::Result<()> {
+    match file.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
     }
 }

@@ -125,6 +125,9 @@ where
     let (config, tasks) = (&parts.config, &parts.tasks);
     let directory = config.directory.as_deref();
     let mut log = LogStore::open(directory, tasks).map_err(log_error)?;
+    let fresh = log.owner().is_none() && !log.has_promised();
+    let recall = recall::Recall::open(directory, fresh).map_err(log_error)?;
+    let recall = Arc::new(recall);
     own(&log, config).await?;
     parts.cluster.send_replace(log.cluster());
     let (kept, loaded) = Kept::open(directory).map_err(log_error)?;
@@ -147,6 +150,7 @@ where
         machine,
     );
     let library = library.await.map_err(log_error)?;
+    library.runtime_config().elect(recall.is_whole());
     // It tells what it has read of the log only once it runs: whoever asks who the servers are, as
     // soon as this one has started, must not hear of none.
     if let Some(last) = state.last_log_id {
@@ -165,6 +169,7 @@ where
         timers,
         hold: config.hold,
         deadline: config.bounds.deadline,
+        recall,
     };
     let heard = Arc::<Heard>::default();
     let peers = Arc::clone(&parts.peers);
@@ -183,7 +188,6 @@ where
         heard,
         runtime: tokio::runtime::Handle::current(),
         changing: Arc::default(),
-        recall: recall::Recall::new(promised),
         votes_from: promised.then(|| clock::now() + timers.lease),
         _running: parts.running.drop_guard(),
     };

@@ -64,6 +64,9 @@ pub(super) fn config(multiplier: u8, compaction: Compaction) -> Config {
         max_in_snapshot_log_to_keep: compaction.kept,
         purge_batch_size: compaction.entries.min(PURGE_ENTRIES),
         replication_lag_threshold: 2 * compaction.entries,
+        // A leader that comes back has not stored all that it had sent: were it to lead on without an
+        // election, it would give positions a second time that others have filled.
+        enable_leader_restore: Some(false),
         // A server whose log was taken away begins anew: see `recall`.
         allow_log_reversion: Some(true),
         // A server that comes back is heard soon.
