@@ -238,7 +238,10 @@ impl Observer {
     fn log_leader(&self, status: &Status) {
         let term = status.term;
         let Some(leader) = status.leader else {
-            tracing::warn!("no server leads, term {term}: writes wait, DNS goes on");
+            // Of one that has stopped there is more to say, or nothing.
+            if status.role != Role::Stopped {
+                tracing::warn!("no server leads, term {term}: writes wait, DNS goes on");
+            }
             return;
         };
         self.leader_changes.inc();
