@@ -38,8 +38,9 @@ pub(super) fn open_directory(
     let woken = views.clone();
     let datacenter = config.identity.datacenter.clone();
     follow(&membership.lan, datacenter, tasks, move |found| {
-        tracing::info!(target: "herald::agent", "servers to ask: {found:?}");
-        servers.set(found);
+        let Found { alive, failed } = found;
+        tracing::info!(target: "herald::agent", "servers to ask: {alive:?}");
+        servers.set(alive, failed);
         if let Some(views) = &woken {
             views.servers_changed();
         }
@@ -56,19 +57,27 @@ pub(super) fn tell_servers(config: &Config, lan: &Pool, local: &Local, tasks: &T
     follow(lan, datacenter, tasks, move |_| local.servers_changed());
 }
 
+/// Where the servers of a datacenter take calls, in order.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    alive: Vec<SocketAddr>,
+    /// Those that took calls where nobody else does now.
+    failed: Vec<SocketAddr>,
+}
+
 /// Calls `change` with the servers there are, now and whenever they are others.
 fn follow(
     lan: &Pool,
     datacenter: Datacenter,
     tasks: &Tasks,
-    change: impl Fn(&[SocketAddr]) + Send + 'static,
+    change: impl Fn(&Found) + Send + 'static,
 ) {
     let lan = lan.clone();
     tasks.spawn(async move {
         let mut changed = lan.members_changed();
-        let mut known = Vec::new();
+        let mut known = Found::default();
         loop {
-            let found = addresses(&lan.members(), &datacenter);
+            let found = find(&lan.members(), &datacenter);
             if found != known {
                 change(&found);
                 known = found;
@@ -80,17 +89,20 @@ fn follow(
     });
 }
 
-/// Where the servers of a datacenter take calls, in order. Those that fail are left out.
-fn addresses(members: &[Member], datacenter: &Datacenter) -> Vec<SocketAddr> {
-    let alive = members
-        .iter()
-        .filter(|member| member.status == MemberStatus::Alive);
-    let servers = alive.filter_map(Server::of);
-    let servers = servers.filter(|server| server.datacenter == *datacenter);
-    let mut addresses: Vec<_> = servers.map(|server| server.address).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
+fn find(members: &[Member], datacenter: &Datacenter) -> Found {
+    let addresses = |status| {
+        let those = members.iter().filter(|member| member.status == status);
+        let servers = those.filter_map(Server::of);
+        let servers = servers.filter(|server| server.datacenter == *datacenter);
+        let mut addresses: Vec<_> = servers.map(|server| server.address).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    };
+    let alive = addresses(MemberStatus::Alive);
+    let mut failed = addresses(MemberStatus::Failed);
+    failed.retain(|address| !alive.contains(address));
+    Found { alive, failed }
 }
 
 #[cfg(test)]
@@ -119,20 +131,27 @@ mod tests {
     }
 
     #[test]
-    fn the_living_servers_of_the_datacenter_are_asked() {
+    fn the_living_servers_of_the_datacenter_are_asked_and_failed_ones_given_up() {
         let mut client = member("1", "dc1", MemberStatus::Alive);
         client.tags.insert("role".to_owned(), "node".to_owned());
         let members = [
             member("8302", "dc1", MemberStatus::Alive),
             member("8300", "dc1", MemberStatus::Alive),
             member("8303", "dc1", MemberStatus::Failed),
+            // Another one runs there now.
+            member("8300", "dc1", MemberStatus::Failed),
+            member("8306", "dc2", MemberStatus::Failed),
             member("8304", "dc1", MemberStatus::Left),
             member("8305", "dc2", MemberStatus::Alive),
             member("", "dc1", MemberStatus::Alive),
             client,
         ];
-        let found = addresses(&members, &"dc1".parse().unwrap());
-        let expected = ["127.0.0.1:8300", "127.0.0.1:8302"];
-        assert_eq!(found, expected.map(|text| text.parse().unwrap()));
+        let found = find(&members, &"dc1".parse().unwrap());
+        let addresses = |ports: &[u16]| {
+            let addresses = ports.iter().map(|port| (Ipv4Addr::LOCALHOST, *port).into());
+            addresses.collect::<Vec<SocketAddr>>()
+        };
+        assert_eq!(found.alive, addresses(&[8300, 8302]));
+        assert_eq!(found.failed, addresses(&[8303]));
     }
 }

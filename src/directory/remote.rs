@@ -94,9 +94,13 @@ impl Servers {
         }
     }
 
-    /// Takes the list that gossip gives.
-    pub fn set(&self, servers: &[SocketAddr]) {
+    /// Takes the lists that gossip gives: who is to be asked, and who has failed. Who waits for one
+    /// of those waits no longer.
+    pub fn set(&self, servers: &[SocketAddr], failed: &[SocketAddr]) {
         self.rotation.set(servers);
+        for caller in [&self.calls, &self.waits, &self.follows] {
+            failed.iter().for_each(|server| caller.give_up(*server));
+        }
     }
 
     /// Number of servers.

@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use self::counts::Counts;
 use self::session::{Session, UnderWay};
@@ -115,6 +116,8 @@ struct Server {
     dials: AtomicU64,
     /// Held while dialling, so that callers share one dial.
     slot: tokio::sync::Mutex<Slot>,
+    /// It was given up.
+    lost: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -160,6 +163,14 @@ impl Pool {
         let called = inner.call(server, method, body, deadline).await;
         called.inspect_err(|error| inner.counts.failed(error))
     }
+
+    /// Gives up a server that has failed. What waits for it fails now, instead of when the
+    /// connection is found to be dead; a later call dials anew.
+    pub fn give_up(&self, server: SocketAddr) {
+        if let Some(server) = self.0.lock().remove(&server) {
+            server.lost.cancel();
+        }
+    }
 }
 
 impl Inner {
@@ -172,7 +183,11 @@ impl Inner {
     ) -> Result<Vec<u8>, CallError> {
         let begin = clock::now();
         let server = self.server(address);
-        let ready = self.ready(&server, deadline).await;
+        let ready = tokio::select! {
+            biased;
+            ready = self.ready(&server, deadline) => ready,
+            () = server.lost.cancelled() => Err(lost()),
+        };
         let mut ready = ready.map_err(|source| CallError::Connect {
             server: address,
             source,
@@ -186,7 +201,11 @@ impl Inner {
                 deadline.saturating_duration_since(begin),
             ))
         };
-        let result = timeout_at(deadline, answer).await.unwrap_or_else(late);
+        let result = tokio::select! {
+            biased;
+            result = timeout_at(deadline, answer) => result.unwrap_or_else(late),
+            () = server.lost.cancelled() => return Err(CallError::Broken(lost())),
+        };
         if let Err(CallError::Remote(_)) = &result {
             // As agents do; where that takes too long it is reset, as after any other failure.
             drop(timeout_at(deadline, ready.stream.stream().shutdown()).await);
@@ -236,6 +255,7 @@ impl Inner {
             places: Semaphore::new(self.config.streams_max),
             dials: AtomicU64::new(0),
             slot: tokio::sync::Mutex::default(),
+            lost: CancellationToken::new(),
         });
         servers.insert(address, Arc::clone(&server));
         server
@@ -313,6 +333,12 @@ impl Server {
         let slot = self.slot.try_lock();
         slot.map_or(true, |slot| slot.session.is_some())
     }
+}
+
+/// The error of a call to a server that is given up meanwhile.
+fn lost() -> io::Error {
+    let text = "the server has failed";
+    io::Error::new(io::ErrorKind::ConnectionAborted, text)
 }
 
 /// The error of a call that waits too long for others to end.

@@ -164,6 +164,11 @@ impl Caller {
         }
     }
 
+    /// Gives up a server that has failed: what waits for it fails now.
+    pub fn give_up(&self, server: SocketAddr) {
+        self.pool.give_up(server);
+    }
+
     /// Whether the first server gives a sign of life; else another one is first now.
     async fn ping(&self) -> bool {
         let Some(server) = self.rotation.first() else {

@@ -303,10 +303,21 @@ impl Keeper {
                     && let Err(error) = self.take(&wanted, picture)
                 {
                     tracing::error!("{wanted} cannot be kept current: {error}");
+                    self.give_up(&wanted);
                     return;
                 }
                 self.contact(last_contact);
             }
+        }
+    }
+
+    /// What a server says of a view is not taken in: what is held is too old to be answered, and the
+    /// next query reads it anew.
+    fn give_up(&mut self, wanted: &Wanted) {
+        if !is_pinned(wanted)
+            && let Err(error) = self.remove(wanted)
+        {
+            tracing::error!("{wanted} cannot be let go of: {error}");
         }
     }
 

@@ -333,6 +333,39 @@ async fn a_server_that_goes_breaks_its_calls_and_is_dialled_anew() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_given_up_keeps_nobody_waiting() {
+    let (server, watched) = (TestServer::start().await, Watched::new(small()));
+    let other = TestServer::start().await;
+    let given_up = async {
+        server.sees(|seen| seen.count("Test.Park") == 1).await;
+        other.sees(|seen| seen.count("Test.Park") == 1).await;
+        watched.pool.give_up(server.address);
+    };
+    let waiting = watched.call(server.address, "Test.Park");
+    watched.park(other.address);
+    let (error, ()) = tokio::join!(waiting, given_up);
+    let error = error.unwrap_err();
+    assert!(matches!(error, CallError::Broken(_)), "{error}");
+    // Its connection is not used again, and that of the other one is left alone.
+    server.sees(|seen| seen.closed == 1).await;
+    watched.call(server.address, "Test.Echo").await.unwrap();
+    assert_eq!(server.seen().connections, 2);
+    assert_eq!(other.seen().reset, 0);
+}
+
+#[tokio::test]
+async fn who_dials_a_server_that_is_given_up_has_sent_nothing() {
+    let (listener, address, watched) = silent().await;
+    let given_up = async {
+        drop(listener.accept().await.unwrap());
+        watched.pool.give_up(address);
+    };
+    let (error, ()) = tokio::join!(watched.call(address, "Test.Echo"), given_up);
+    let error = error.unwrap_err();
+    assert!(matches!(error, CallError::Connect { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_stream_that_the_server_resets_breaks_its_call_only() {
     let (server, watched) = (TestServer::start().await, Watched::new(small()));
     let error = watched
