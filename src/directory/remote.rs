@@ -99,7 +99,9 @@ impl Servers {
     pub fn set(&self, servers: &[SocketAddr], failed: &[SocketAddr]) {
         self.rotation.set(servers);
         for caller in [&self.calls, &self.waits, &self.follows] {
-            failed.iter().for_each(|server| caller.give_up(*server));
+            for server in failed {
+                caller.give_up(*server);
+            }
         }
     }
 

@@ -156,7 +156,9 @@ impl From<WriteError> for ApiError {
             WriteError::NoPathToDatacenter => Self::bad_request(text),
             WriteError::NoServers(error) => error.into(),
             WriteError::Refused(refusal) => refusal.into(),
-            WriteError::Propose(ProposeError::NoLeader) => Self::internal(text).retry(),
+            WriteError::Propose(ProposeError::NoLeader | ProposeError::NoRoom) => {
+                Self::internal(text).retry()
+            }
             WriteError::Propose(ProposeError::Deadline { .. }) => Self::internal(text),
             WriteError::Propose(ProposeError::TooLarge { .. }) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, text)

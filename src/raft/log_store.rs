@@ -23,6 +23,7 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt};
 use openraft::alias::{EntryOf, LeaderIdOf, LogIdOf, VoteOf};
@@ -32,6 +33,7 @@ use openraft::storage::{
 };
 use openraft::{LogState, OptionalSend};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::task::Tasks;
 
@@ -43,12 +45,15 @@ use super::types::{ServerId, Types};
 
 pub(super) use self::disk::{OpenError, remedy};
 pub use self::load::{Load, LoadError, open as open_load, run as run_load};
-pub(super) use self::writer::Condition;
+pub(super) use self::writer::{Condition, is_full};
 
 /// Entries of at most so many octets stay in memory for those who follow closely.
 const RECENT_OCTETS_MAX: usize = 16 << 20;
 /// So much of the log goes into one message to another server, or is read at once.
 const READ_OCTETS_MAX: usize = 1 << 20;
+
+/// Longest wait, after a read has failed, for the reason to be told.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// The log of one server. Clones are the same; it ends, and its file is closed, after the last one.
 #[derive(Clone)]
@@ -108,7 +113,7 @@ impl LogStore {
                 let mut condition = stopped.condition();
                 tokio::select! {
                     () = stopping.cancelled() => stopped.stop(),
-                    _ = condition.wait_for(|condition| *condition != Condition::Open) => {}
+                    _ = condition.wait_for(Condition::is_over) => {}
                 }
             });
         }
@@ -116,8 +121,8 @@ impl LogStore {
         Ok(Self { handle })
     }
 
-    /// Whether the log can be used. It ends with the first write that fails (the disk is full, or
-    /// breaks), and so does the consensus around it; once that shows here, it may be opened again.
+    /// Whether the log can be used. It ends with the first write that fails, unless the disk is just
+    /// full, and so does the consensus around it; once that shows here, it may be opened again.
     pub(super) fn condition(&self) -> watch::Receiver<Condition> {
         self.shared().condition()
     }
@@ -203,11 +208,31 @@ impl LogStore {
     }
 
     /// The entries of `range`, as many as there are; where `octets_max` is reached, the first ones.
+    /// What cannot be read while the disk is full is read once there is room.
     async fn entries(
         &self,
         range: Range<u64>,
         octets_max: usize,
     ) -> io::Result<Vec<EntryOf<Types>>> {
+        let mut condition = self.condition();
+        loop {
+            let error = match self.read(range.clone(), octets_max).await {
+                Ok(entries) => return Ok(entries),
+                Err(error) => error,
+            };
+            // The reader may have met the failure before the writer has told of it.
+            let told = condition.wait_for(|now| *now != Condition::Open);
+            match timeout(TOLD, told).await {
+                Ok(Ok(now)) if *now == Condition::Full => {}
+                _ => return Err(error),
+            }
+            let over = condition.wait_for(|now| *now != Condition::Full).await;
+            over.map_err(io::Error::other)?;
+        }
+    }
+
+    /// The same, once.
+    async fn read(&self, range: Range<u64>, octets_max: usize) -> io::Result<Vec<EntryOf<Types>>> {
         let (recent, old) = self.shared().find(&range, octets_max)?;
         let Some((view, range)) = old else {
             return Ok(recent);

@@ -31,7 +31,7 @@ use crate::catalog::Outcome;
 use crate::clock;
 use crate::types::Index;
 
-use super::log_store::LogStore;
+use super::log_store::{Condition, LogStore};
 use super::peer::Asks;
 use super::snapshots::Kept;
 use super::state_machine::StateMachine;
@@ -54,6 +54,8 @@ pub(super) enum Fate {
     Unknown,
     /// This server has stopped: nothing was done.
     Stopped,
+    /// This server leads, but its disk is full: nothing was done.
+    NoRoom,
 }
 
 /// What commands and reads need of this server.
@@ -67,6 +69,7 @@ pub(super) struct Core {
     pub(super) timers: Timers,
     pub(super) hold: Duration,
     pub(super) deadline: Duration,
+    log: watch::Receiver<Condition>,
     recall: Arc<recall::Recall>,
 }
 
@@ -130,6 +133,9 @@ impl Core {
     /// `deadline`. One result each.
     pub(super) async fn submit(&self, commands: Vec<Bytes>) -> Vec<Result<Outcome, Fate>> {
         let count = commands.len();
+        if *self.log.borrow() == Condition::Full {
+            return vec![Err(Fate::NoRoom); count];
+        }
         let mut results = Vec::with_capacity(count);
         let commands = commands.into_iter().map(Proposal);
         let Ok(mut written) = self.library.client_write_many(commands).await else {

@@ -70,6 +70,10 @@ pub enum ProposeError {
     /// writing. Nothing changed.
     #[error("No cluster leader")]
     NoLeader,
+    /// The disk of this server is full, and it leads, since no other server can. Nothing changed;
+    /// safe to retry once there is room.
+    #[error("no room for writes on the disk of the leader")]
+    NoRoom,
     /// Its operations are too many, or too long, for one entry of the log. Nothing changed; the same
     /// command fails again.
     #[error("write has {octets} octets, at most {limit} are taken at once")]
@@ -201,7 +205,11 @@ impl Proposer {
                 Err(Fate::NotLeading) if clock::now() >= hold_until => {
                     return Err(ProposeError::NoLeader);
                 }
-                Err(Fate::NotLeading) => {
+                Err(Fate::NoRoom) if clock::now() >= hold_until => {
+                    return Err(ProposeError::NoRoom);
+                }
+                // Room may be made, or another server lead.
+                Err(Fate::NotLeading | Fate::NoRoom) => {
                     let wait = self.core.wait_for_leader();
                     drop(timeout_at(hold_until, wait).await);
                 }
@@ -324,7 +332,9 @@ pub(super) fn check_size(command: &Bytes) -> Result<(), ProposeError> {
 /// What another server says of a command. It has done nothing unless it says so, or does not know.
 fn fate(result: Result<Outcome, ProposeError>) -> Result<Outcome, Fate> {
     result.map_err(|error| match error {
-        ProposeError::NoLeader | ProposeError::Busy { .. } => Fate::NotLeading,
+        ProposeError::NoLeader | ProposeError::Busy { .. } | ProposeError::NoRoom => {
+            Fate::NotLeading
+        }
         // Whoever forwards checks the size first, so this is another limit than our own.
         ProposeError::Deadline { .. } | ProposeError::TooLarge { .. } => Fate::Unknown,
     })

@@ -14,6 +14,7 @@ mod thread;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
@@ -29,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::task::Tasks;
 use crate::types::Index;
 
+use super::log_store::is_full;
 use super::snapshots::{Image, Kept, Loaded, write};
 use super::types::{Reply, Types};
 use thread::{ApplyThread, Decided};
@@ -37,6 +39,8 @@ use thread::{ApplyThread, Decided};
 const BATCH_LENGTH_MAX: usize = 512;
 /// Octets of commands since the last snapshot that ask for another one.
 const SNAPSHOT_OCTETS: u64 = 64 << 20;
+/// How often a snapshot is tried for which there is no room.
+const ROOM_INTERVAL: Duration = Duration::from_secs(10);
 /// Octets after which it is asked for again, if it was not made.
 const SNAPSHOT_OCTETS_STEP: u64 = SNAPSHOT_OCTETS / 8;
 
@@ -279,15 +283,26 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let (meta, kept, told) = (self.meta.clone(), self.kept.clone(), self.told.clone());
         // Counted from when the picture was taken, but for what was applied since: that is little.
         told.octets.store(0, Ordering::Relaxed);
-        let build = move || {
+        let build = Arc::new(move || {
             let start = clock::monotonic();
             let image = write(&meta, &state, kept.outgoing()?)?;
             let snapshot = kept.keep(&meta, image)?;
             let octets = snapshot.octets()?;
             told.snapshot_octets.store(octets, Ordering::Relaxed);
             told.snapshot_seconds.observe(start.elapsed().as_secs_f64());
+            let meta = meta.clone();
             Ok::<_, io::Error>(SnapshotOf::<Types, Image> { meta, snapshot })
-        };
-        tokio::task::spawn_blocking(build).await?
+        });
+        loop {
+            let build = Arc::clone(&build);
+            match tokio::task::spawn_blocking(move || build()).await? {
+                // The library would stop for good.
+                Err(error) if is_full(&error) => {
+                    tracing::warn!("the snapshot waits for room: {error}");
+                    tokio::time::sleep(ROOM_INTERVAL).await;
+                }
+                done => return done,
+            }
+        }
     }
 }

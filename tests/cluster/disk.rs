@@ -66,26 +66,34 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("directories of tests are plain text")
 }
 
-/// Registers much at once, so that the logs grow.
+/// Registers something long, so that the logs grow.
 async fn register_much(server: &Server, name: &str) {
     let pairs = (0..60).map(|number| (format!("key{number}"), json!("x".repeat(500))));
     let meta: serde_json::Map<_, _> = pairs.collect();
-    for number in 0..20 {
-        let body = json!({"Node": format!("{name}-{number}"), "Address": "10.0.0.1",
-            "Service": {"Service": format!("{name}-{number}"), "Meta": meta}});
-        // Some of it meets the change of the leader.
-        drop(server.put("/v1/catalog/register", &body).await);
-    }
+    let body = json!({"Node": name, "Address": "10.0.0.1",
+        "Service": {"Service": name, "Meta": meta}});
+    // Some of it meets the change of the leader, or the full disk.
+    drop(server.put("/v1/catalog/register", &body).await);
 }
 
 /// What a server says whose log has met a full disk.
 fn is_full(server: &Server) -> bool {
     let log = server.log();
-    log.contains("the log takes no more") && log.contains("No space left on device")
+    log.contains("stores no more writes until there is room")
+        && log.contains("No space left on device")
 }
 
-/// Three servers with a small disk each; the one that leads, or one that does not, runs out of it.
-async fn a_disk_fills_up(group: u8, of_leader: bool) {
+/// Who runs out of disk, and what happens then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Full {
+    Leader,
+    Follower,
+    /// It is killed meanwhile.
+    Killed,
+}
+
+/// Three servers with a small disk each, of which one runs out of it.
+async fn a_disk_fills_up(group: u8, who: Full) {
     let mut cluster = TestCluster::empty(group);
     let mut disks = Vec::new();
     for number in 1..=3 {
@@ -101,7 +109,10 @@ async fn a_disk_fills_up(group: u8, of_leader: bool) {
     let leader = cluster.elects().await;
     let load = Load::begin(&cluster).await;
     load.goes_on_at(&[0, 1, 2]).await;
-    let full = if of_leader { leader } else { (leader + 1) % 3 };
+    let full = match who {
+        Full::Leader => leader,
+        Full::Follower | Full::Killed => (leader + 1) % 3,
+    };
     let others: Vec<_> = (0..3).filter(|place| *place != full).collect();
     disks[full].fill();
     let mut number = 0;
@@ -111,34 +122,82 @@ async fn a_disk_fills_up(group: u8, of_leader: bool) {
         is_full(&cluster.servers[full])
     })
     .await;
+    // Another one leads, if it did, and whoever has room stores; it answers from memory.
     load.goes_on_at(&others).await;
-    // It answers from memory, and says that this may be old.
-    let server = &cluster.servers[full];
-    within(async || server.extended_errors("steady").await == [3]).await;
-    server
-        .register("refused", [10, 0, 0, 1].into())
-        .await
-        .unwrap_err();
+    let address = format!("{}:8300", cluster.servers[full].ip);
+    within(async || {
+        let leader = cluster.servers[others[0]].leader().await;
+        !leader.is_empty() && leader != address
+    })
+    .await;
     let server = &mut cluster.servers[full];
-    server.kill();
+    if who == Full::Killed {
+        server.kill();
+    }
     disks[full].make_room();
-    server.start();
+    if who == Full::Killed {
+        server.start();
+    }
     cluster.elects().await;
     load.goes_on_at(&[0, 1, 2]).await;
     cluster.all_have_voters(&["s1", "s2", "s3"]).await;
     load.finish(&cluster).await;
+    let said = cluster.servers[full].log();
+    assert!(
+        who == Full::Killed || said.contains("there is room again"),
+        "{said}"
+    );
     // They are unmounted before their directories go.
     drop(disks);
 }
 
 #[tokio::test]
 async fn a_follower_with_a_full_disk_answers_from_memory_and_comes_back() {
-    a_disk_fills_up(51, false).await;
+    a_disk_fills_up(51, Full::Follower).await;
+}
+
+#[tokio::test]
+async fn a_follower_that_is_killed_while_its_disk_is_full_comes_back() {
+    a_disk_fills_up(55, Full::Killed).await;
 }
 
 #[tokio::test]
 async fn a_leader_with_a_full_disk_leaves_the_lead_to_others_and_comes_back() {
-    a_disk_fills_up(52, true).await;
+    a_disk_fills_up(52, Full::Leader).await;
+}
+
+#[tokio::test]
+async fn a_server_on_its_own_refuses_writes_while_its_disk_is_full() {
+    let mut cluster = TestCluster::empty(56);
+    let mut server = cluster.prepare("s1", 1, &["-bootstrap"]);
+    let Some(disk) = Disk::under(&server) else {
+        return;
+    };
+    server.start();
+    cluster.servers.push(server);
+    cluster.elects().await;
+    let server = &cluster.servers[0];
+    let place = [10, 9, 9, 9].into();
+    within(async || server.register("before", place).await.is_ok()).await;
+    disk.fill();
+    within(async || {
+        register_much(server, "much").await;
+        is_full(server)
+    })
+    .await;
+    let refused = server.register("refused", place).await.unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("no room for writes on the disk"), "{text}");
+    assert_eq!(server.addresses("before").await, [place.to_string()]);
+    disk.make_room();
+    within(async || server.register("after", place).await.is_ok()).await;
+    let (_, digest) = server.digest().await.unwrap();
+    // What is acknowledged lasts.
+    let server = &mut cluster.servers[0];
+    server.kill();
+    server.start();
+    within(async || server.digest().await.is_some_and(|(_, now)| now == digest)).await;
+    drop(disk);
 }
 
 /// Starts a server whose disk was changed. It comes back by itself, or refuses, and comes back

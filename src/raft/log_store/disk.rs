@@ -104,8 +104,15 @@ pub(super) struct Disk {
 /// The database goes before the lock does.
 #[derive(Debug)]
 struct Open {
-    database: Database,
+    /// `None` between two attempts to open it again.
+    database: Option<Database>,
     _lock: File,
+}
+
+impl Open {
+    fn database(&self) -> io::Result<&Database> {
+        self.database.as_ref().ok_or_else(closed)
+    }
 }
 
 impl Disk {
@@ -135,7 +142,7 @@ impl Disk {
             Err(damaged(&path, text.unwrap_or("it cannot be read")))
         })?;
         let open = RwLock::new(Some(Open {
-            database,
+            database: Some(database),
             _lock: lock,
         }));
         let disk = Self {
@@ -167,7 +174,8 @@ impl Disk {
     ) -> io::Result<bool> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let open = open.as_ref().ok_or_else(closed)?;
-        let write = || write(&open.database, changes, keep_from, remove_max);
+        let database = open.database()?;
+        let write = || write(database, changes, keep_from, remove_max);
         let written = catch_unwind(AssertUnwindSafe(write));
         let written = written.unwrap_or_else(|_| Err(io::Error::other("the database panicked")));
         written.map_err(|error| self.name(&error))
@@ -180,11 +188,46 @@ impl Disk {
     pub(super) fn view(&self) -> io::Result<View> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let open = open.as_ref().ok_or_else(closed)?;
-        let transaction = open.database.begin_read().map_err(io_error);
+        let transaction = open.database()?.begin_read().map_err(io_error);
         Ok(View {
             transaction: transaction.map_err(|error| self.name(&error))?,
             path: self.path.clone(),
         })
+    }
+
+    /// Opens the file again after a write has failed: all that lasted before is there, and what was
+    /// to be written is there as a whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be opened, or not yet: the kind is [`ResourceBusy`](io::ErrorKind::ResourceBusy)
+    /// while a [`View`] of it is left, and that of a full disk while there is no room to recover.
+    pub(super) fn reopen(&self) -> io::Result<()> {
+        let open = &mut *self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_mut().ok_or_else(closed)?;
+        let reopened = catch_unwind(AssertUnwindSafe(|| {
+            drop(open.database.take());
+            settings().open(&self.path)
+        }));
+        let panicked = |_| Err(redb::DatabaseError::Storage(redb::StorageError::PreviousIo));
+        match reopened.unwrap_or_else(panicked) {
+            Ok(database) => {
+                open.database = Some(database);
+                Ok(())
+            }
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
+                Err(self.name(&io::ErrorKind::ResourceBusy.into()))
+            }
+            Err(error) => Err(self.name(&io_error(error))),
+        }
+    }
+
+    /// Octets that are free where the file is.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub(super) fn room(&self) -> io::Result<u64> {
+        let disk = nix::sys::statvfs::statvfs(&self.path)?;
+        Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
     }
 
     /// Closes the file, so that it can be opened again.
@@ -281,14 +324,19 @@ fn lock(directory: &Path, path: &Path) -> Result<File, OpenError> {
     }
 }
 
+fn settings() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_OCTETS_MAX);
+    builder
+}
+
 /// Opens the database, which checks all its pages; a new one gets its name once it is whole.
 fn open_file(directory: &Path, path: &Path) -> Result<Database, OpenError> {
     let io = |source| OpenError::Io {
         path: path.to_owned(),
         source,
     };
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_OCTETS_MAX);
+    let mut builder = settings();
     if path.try_exists().map_err(io)? {
         builder.set_check_integrity_on_open(true);
         return builder.open(path).map_err(|error| classify(path, error));

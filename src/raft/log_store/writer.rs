@@ -1,8 +1,10 @@
 //! The one who writes to the disk: everything that has gathered becomes one transaction, with one
 //! fsync, and is acknowledged after that. Where there is no disk, everything lasts at once.
 //!
-//! A write that fails ends the log: whether it lasts is not known, and neither the database nor the
-//! consensus library goes on after such an error. Whoever waits hears of it, the file is closed, and
+//! Where the disk is full, what has gathered waits for room: to everybody else this is a slow disk,
+//! and [`Condition::Full`] tells the leader to leave the lead to another server. Any other write that
+//! fails ends the log: whether it lasts is not known, and neither the database nor the consensus
+//! library goes on after such an error. Whoever waits hears of it, the file is closed, and
 //! [`Condition::Failed`] tells the owner that it can be opened again; what was acknowledged is
 //! there then.
 //!
@@ -34,6 +36,10 @@ const OCTETS_MAX: usize = 64 << 20;
 const COMMITTED_DELAY: Duration = Duration::from_millis(100);
 /// How long after the agent began to stop further changes are still accepted.
 const STOP_DELAY: Duration = Duration::from_millis(500);
+/// How often it is looked whether there is room again.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+/// How much room there must be, besides twice what waits: recovery takes some.
+const ROOM_OCTETS_MIN: u64 = 8 << 20;
 /// At least so many purged entries leave the disk with a transaction.
 const REMOVE_MIN: usize = 4_096;
 
@@ -42,10 +48,19 @@ const REMOVE_MIN: usize = 4_096;
 pub(in crate::raft) enum Condition {
     /// It can.
     Open,
+    /// The disk is full. What is appended waits until there is room, and then lasts.
+    Full,
     /// A write failed, for this reason. The file is closed, and may be opened again.
     Failed(Arc<str>),
     /// Nobody uses it any more, or the agent stops. The file is closed.
     Closed,
+}
+
+impl Condition {
+    /// Whether it can never be used again.
+    pub(in crate::raft) fn is_over(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Closed)
+    }
 }
 
 /// Who is told that something lasts.
@@ -269,9 +284,9 @@ impl Shared {
         let Some(disk) = &self.disk else { return };
         let mut condition = Condition::Closed;
         while let Some(batch) = self.next() {
+            let written = self.write_batch(disk, &batch);
             let queue = batch.queue;
-            let remove_max = REMOVE_MIN.max(queue.entries * 2);
-            match disk.write(&queue.changes, batch.keep_from, remove_max) {
+            match written {
                 Ok(more) => {
                     self.written(more);
                     queue.tell(&Ok(()));
@@ -290,12 +305,77 @@ impl Shared {
         self.condition.send_replace(condition);
     }
 
+    /// Writes what has gathered, once there is room for it. Whether more entries are to be removed.
+    fn write_batch(&self, disk: &Disk, batch: &Batch) -> io::Result<bool> {
+        let queue = &batch.queue;
+        let remove_max = REMOVE_MIN.max(queue.entries * 2);
+        let mut waited = false;
+        loop {
+            let error = match disk.write(&queue.changes, batch.keep_from, remove_max) {
+                Ok(more) => {
+                    if waited {
+                        tracing::info!("there is room again: the log goes on");
+                        self.condition.send_replace(Condition::Open);
+                    }
+                    return Ok(more);
+                }
+                Err(error) if is_full(&error) => error,
+                Err(error) => return Err(error),
+            };
+            if !waited {
+                tracing::error!(
+                    "{error}: this server stores no more writes until there is room; at least {} \
+                     MiB are to be free",
+                    room_for(queue) >> 20
+                );
+                self.condition.send_replace(Condition::Full);
+            }
+            waited = true;
+            self.wait_for_room(disk, room_for(queue), error)?;
+        }
+    }
+
+    /// Waits until there is so much room, and the file is open again.
+    ///
+    /// # Errors
+    /// It cannot be opened, or the log is to end: then `full`, why this waits.
+    fn wait_for_room(&self, disk: &Disk, octets: u64, full: io::Error) -> io::Result<()> {
+        loop {
+            if self.ends_within(ROOM_INTERVAL) {
+                return Err(full);
+            }
+            // Where the system does not tell, only a try does.
+            if disk.room().is_ok_and(|room| room < octets) {
+                continue;
+            }
+            match disk.reopen() {
+                Err(error) if is_full(&error) || error.kind() == io::ErrorKind::ResourceBusy => {}
+                reopened => return reopened,
+            }
+        }
+    }
+
+    /// Waits for so long, or until the log is to end. Whether it is.
+    fn ends_within(&self, time: Duration) -> bool {
+        let until = clock::monotonic() + time;
+        let mut state = self.lock();
+        loop {
+            let now = clock::monotonic();
+            if state.ends(now) || now >= until {
+                return state.ends(now);
+            }
+            let next = state.stop_by.map_or(until, |at| at.min(until));
+            let waited = self.work.wait_timeout(state, next - now);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Waits for something to write. `None` once the log is to end and nothing is left.
     fn next(&self) -> Option<Batch> {
         let mut state = self.lock();
         loop {
             let now = clock::monotonic();
-            let ends = state.abandoned || state.stop_by.is_some_and(|at| at <= now);
+            let ends = state.ends(now);
             let committed_at = state.committed_since.map(|since| since + COMMITTED_DELAY);
             let due = committed_at.is_some_and(|at| ends || at <= now);
             if !state.queue.changes.is_empty() || due || (state.removing && !ends) {
@@ -383,6 +463,11 @@ impl State {
             .map_or(Ok(()), |reason| Err(ended(reason)))
     }
 
+    /// Whether nothing but what waits is to be written any more.
+    fn ends(&self, now: Instant) -> bool {
+        self.abandoned || self.stop_by.is_some_and(|at| at <= now)
+    }
+
     fn take(&mut self) -> Batch {
         self.removing = false;
         let mut queue = std::mem::take(&mut self.queue);
@@ -416,6 +501,17 @@ impl Queue {
             });
         }
     }
+}
+
+/// How much room there must be before `queue` is tried again.
+fn room_for(queue: &Queue) -> u64 {
+    ROOM_OCTETS_MIN + 2 * queue.octets as u64
+}
+
+/// Whether it is for want of room that a write has failed.
+pub(in crate::raft) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 fn invalid(text: String) -> io::Error {

@@ -276,7 +276,8 @@ impl From<ProposeError> for Unproposed {
                 limit: u64::try_from(limit).unwrap_or(u64::MAX),
             },
             ProposeError::Deadline { limit } => Self::Deadline { limit },
-            ProposeError::NoLeader => Self::NoLeader,
+            // Whoever asks waits for another leader.
+            ProposeError::NoLeader | ProposeError::NoRoom => Self::NoLeader,
             ProposeError::TooLarge { octets, limit } => Self::TooLarge {
                 octets: u64::try_from(octets).unwrap_or(u64::MAX),
                 limit: u64::try_from(limit).unwrap_or(u64::MAX),

@@ -132,7 +132,8 @@ impl Answers for Node {
         Box::pin(async move {
             let limit = self.core.deadline;
             let error = |fate| match fate {
-                Fate::NotLeading | Fate::Stopped => ProposeError::NoLeader,
+                // Whoever asks waits for another leader.
+                Fate::NotLeading | Fate::Stopped | Fate::NoRoom => ProposeError::NoLeader,
                 Fate::Unknown => ProposeError::Deadline { limit },
             };
             let size = commands.iter().try_for_each(proposer::check_size);

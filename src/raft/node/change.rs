@@ -162,7 +162,7 @@ impl Core {
         }
     }
 
-    async fn step_down(&self) -> bool {
+    pub(super) async fn step_down(&self) -> bool {
         if !self.status.borrow().leads() {
             return true;
         }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::raft::log_store::Condition;
 use crate::raft::state_machine::Told;
 use crate::raft::status::{Role, Server, Status};
 use crate::raft::types::Types;
@@ -42,6 +43,17 @@ pub(super) fn start(
     let handle = tokio::runtime::Handle::current();
     drop(handle.spawn(observer.run()));
     drop(handle.spawn(take_snapshots(core.clone(), told)));
+    drop(handle.spawn(leave_lead(core.clone())));
+}
+
+/// Leaves the lead to another server while the disk is full.
+async fn leave_lead(core: Core) {
+    let mut log = core.log.clone();
+    // The sender goes with the log.
+    while { log.wait_for(|now| *now == Condition::Full).await }.is_ok() {
+        core.step_down().await;
+        tokio::time::sleep(core.timers.silence).await;
+    }
 }
 
 /// Asks for a snapshot when enough octets were applied; the library counts the entries.

@@ -169,6 +169,7 @@ where
         timers,
         hold: config.hold,
         deadline: config.bounds.deadline,
+        log: log.condition(),
         recall,
     };
     let heard = Arc::<Heard>::default();

@@ -73,7 +73,7 @@ async fn change(server: &TestServer, operation: Operation) -> Ending {
         Ok(Outcome::Refused(refusal)) => panic!("{refusal}"),
         Err(ProposeError::NoLeader | ProposeError::Busy { .. }) => Ending::Nothing,
         Err(ProposeError::Deadline { .. }) => Ending::Unknown,
-        Err(error @ ProposeError::TooLarge { .. }) => panic!("{error}"),
+        Err(error @ (ProposeError::TooLarge { .. } | ProposeError::NoRoom)) => panic!("{error}"),
     }
 }
 
