@@ -49,8 +49,8 @@ pub struct Compaction {
     /// 16,777,216. Default 65,536.
     pub entries: u64,
     /// `raft_trailing_logs`: entries that stay in the log behind a snapshot, for servers that were
-    /// away for a short time, 1 to 16,777,216. Whoever was away for longer gets the snapshot.
-    /// Default 10,240.
+    /// away for a short time, 1 to 16,777,216, and at most 64 MiB of commands. Whoever was away for
+    /// longer gets the snapshot. Default 10,240.
     pub kept: u64,
 }
 

@@ -10,10 +10,11 @@
 //! batch published; reads go on.
 
 mod thread;
+mod volume;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -34,25 +35,21 @@ use super::log_store::is_full;
 use super::snapshots::{Image, Kept, Loaded, write};
 use super::types::{Reply, Types};
 use thread::{ApplyThread, Decided};
+use volume::Volume;
 
 /// Entries that are applied and published together, at most.
 const BATCH_LENGTH_MAX: usize = 512;
-/// Octets of commands since the last snapshot that ask for another one.
-const SNAPSHOT_OCTETS: u64 = 64 << 20;
 /// How often a snapshot is tried for which there is no room.
 const ROOM_INTERVAL: Duration = Duration::from_secs(10);
-/// Octets after which it is asked for again, if it was not made.
-const SNAPSHOT_OCTETS_STEP: u64 = SNAPSHOT_OCTETS / 8;
 
 /// What the state machine tells others.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     /// Position up to which everything is applied and published.
     pub(super) applied: watch::Sender<Index>,
-    /// So much was applied that it is time for a snapshot.
-    pub(super) snapshot_due: Arc<Notify>,
-    /// Octets of commands applied since the last snapshot.
-    octets: Arc<AtomicU64>,
+    /// So much was applied that it is time to look whether a snapshot is due.
+    pub(super) grown: Arc<Notify>,
+    volume: Arc<Mutex<Volume>>,
     snapshot_seconds: Histogram,
     snapshot_octets: Arc<AtomicU64>,
     commands: Counter,
@@ -71,8 +68,8 @@ impl Told {
         );
         Self {
             applied: watch::channel(Index::ZERO).0,
-            snapshot_due: Arc::default(),
-            octets: Arc::default(),
+            grown: Arc::default(),
+            volume: Arc::default(),
             snapshot_seconds: metrics.register(
                 "raft_snapshot_seconds",
                 "Time to make one snapshot",
@@ -90,6 +87,24 @@ impl Told {
                 Histogram::new(exponential_buckets(0.000_01, 4.0, 10)),
             ),
         }
+    }
+}
+
+impl Told {
+    /// Whether so much was applied since the last snapshot that another one is due. Asked again and
+    /// again: the library does not listen while it makes one.
+    pub(super) fn wants_snapshot(&self) -> bool {
+        self.volume().wants_snapshot()
+    }
+
+    /// Up to where the log is longer, in octets, than it is to be behind a snapshot.
+    pub(super) fn beyond(&self) -> Option<Index> {
+        self.volume().beyond()
+    }
+
+    /// A panic elsewhere does not make the figures useless.
+    fn volume(&self) -> MutexGuard<'_, Volume> {
+        self.volume.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -144,7 +159,7 @@ impl StateMachine {
         self.thread.install(index, state).await?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        self.told.octets.store(0, Ordering::Relaxed);
+        self.told.volume().begin_snapshot();
         Ok(())
     }
 
@@ -191,12 +206,9 @@ impl StateMachine {
     }
 
     fn count(&self, octets: u64) {
-        let before = self.told.octets.fetch_add(octets, Ordering::Relaxed);
-        let after = before + octets;
-        // Again and again: the library does not listen while it makes one.
-        let step = |octets| octets / SNAPSHOT_OCTETS_STEP;
-        if after >= SNAPSHOT_OCTETS && step(before) != step(after) {
-            self.told.snapshot_due.notify_one();
+        let index = Index(self.applied.map_or(0, |id| id.index));
+        if self.told.volume().add(index, octets) {
+            self.told.grown.notify_one();
         }
     }
 }
@@ -282,7 +294,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let state = self.state.take().ok_or_else(stopped)?;
         let (meta, kept, told) = (self.meta.clone(), self.kept.clone(), self.told.clone());
         // Counted from when the picture was taken, but for what was applied since: that is little.
-        told.octets.store(0, Ordering::Relaxed);
+        told.volume().begin_snapshot();
         let build = Arc::new(move || {
             let start = clock::monotonic();
             let image = write(&meta, &state, kept.outgoing()?)?;

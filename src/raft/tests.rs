@@ -1,5 +1,6 @@
 //! Clusters of several servers on a simulated network, from a seed that is printed.
 
+mod compaction;
 mod contradictions;
 mod faults;
 mod history;

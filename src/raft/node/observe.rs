@@ -28,6 +28,12 @@ pub(super) fn start(
     metrics: &Metrics,
 ) {
     show(&core.status, metrics);
+    let log = core.log.clone();
+    metrics.show(
+        "raft_log_full",
+        "1 while the log waits for room on the disk, else 0",
+        move || f64::from(u8::from(*log.borrow() == Condition::Full)),
+    );
     let leader_changes = metrics.register(
         "raft_leader_changes",
         "How often another server has come to lead",
@@ -42,7 +48,7 @@ pub(super) fn start(
     observer.look();
     let handle = tokio::runtime::Handle::current();
     drop(handle.spawn(observer.run()));
-    drop(handle.spawn(take_snapshots(core.clone(), told)));
+    drop(handle.spawn(bound_log(core.clone(), told)));
     drop(handle.spawn(leave_lead(core.clone())));
 }
 
@@ -56,11 +62,19 @@ async fn leave_lead(core: Core) {
     }
 }
 
-/// Asks for a snapshot when enough octets were applied; the library counts the entries.
-async fn take_snapshots(core: Core, told: Told) {
+/// Asks for a snapshot when enough octets were applied, and for the log to be made shorter where it
+/// has too many behind one; the library counts the entries.
+async fn bound_log(core: Core, told: Told) {
+    let library = &core.library;
     loop {
-        told.snapshot_due.notified().await;
-        if core.library.trigger().snapshot().await.is_err() {
+        told.grown.notified().await;
+        if told.wants_snapshot() && library.trigger().snapshot().await.is_err() {
+            return;
+        }
+        // What is in no snapshot stays.
+        if let Some(index) = told.beyond()
+            && library.trigger().purge_log(index.0).await.is_err()
+        {
             return;
         }
     }
