@@ -95,7 +95,7 @@ const HOMES: [(&str, &[&str]); 21] = [
     ("hyper", &["health", "http", "client"]),
     ("hyper_util", &["health", "http", "client"]),
     ("mimalloc", &["main"]),
-    ("nix", &["health", "dns", "config", "agent"]),
+    ("nix", &["health", "dns", "config", "agent", "raft"]),
     ("regex", &["cli", "config", "filter", "gossip"]),
     ("rustls", &["client", "health", "rpc"]),
     ("rustls_native_certs", &["client", "health"]),
