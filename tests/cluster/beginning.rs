@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::cluster::{Server, TestCluster, within};
 use crate::support::directory::Directory;
+use crate::support::load::Load;
 
 const WEB: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
@@ -100,15 +101,17 @@ async fn servers_that_expect_different_numbers_name_each_other_and_begin_nothing
 #[tokio::test]
 async fn a_fourth_server_learns_and_gets_a_vote() {
     let mut cluster = TestCluster::start(4, 3).await;
+    let load = Load::begin(&cluster).await;
     let leader = cluster.elects().await;
     cluster.servers[leader].register("web", WEB).await.unwrap();
     cluster.add(4, &[]);
     cluster.all_have_voters(&["s1", "s2", "s3", "s4"]).await;
     cluster.all_answer("web", &[WEB]).await;
+    load.goes_on_at(&[0, 1, 2]).await;
     let late = &cluster.servers[3];
     late.register("late", WEB).await.unwrap();
     cluster.all_answer("late", &[WEB]).await;
-    cluster.same_catalogs().await;
+    load.finish(&cluster).await;
 }
 
 #[tokio::test]
@@ -116,12 +119,16 @@ async fn a_server_with_a_log_does_not_found_another_cluster() {
     let mut cluster = TestCluster::empty(5);
     cluster.add(1, &["-bootstrap-expect=1"]);
     cluster.elects().await;
+    let load = Load::begin(&cluster).await;
+    load.goes_on_at(&[0]).await;
     let server = &mut cluster.servers[0];
     server.register("web", WEB).await.unwrap();
     server.kill();
     server.start();
     cluster.elects().await;
     cluster.all_answer("web", &[WEB]).await;
+    load.goes_on_at(&[0]).await;
+    load.finish(&cluster).await;
     let log = cluster.servers[0].log();
     assert!(log.contains("in a cluster already"), "{log}");
 }

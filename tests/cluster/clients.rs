@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use serde_json::json;
 
 use crate::support::cluster::{Server, TestCluster, within};
+use crate::support::load::Load;
 
 const SERVICE: &str = "/v1/agent/service/register";
 
@@ -39,6 +40,7 @@ async fn check(agent: &Server) -> Option<(String, String)> {
 #[tokio::test]
 async fn clients_answer_what_servers_have_and_go_on_without_them() {
     let mut cluster = TestCluster::start(61, 3).await;
+    let load = Load::begin(&cluster).await;
     let (mut one, two) = (cluster.client("c1", 11), cluster.client("c2", 12));
     // Registered at a client, it is in DNS everywhere.
     register_web(&one).await;
@@ -81,7 +83,8 @@ async fn clients_answer_what_servers_have_and_go_on_without_them() {
     for client in [&one, &two] {
         within(async || client.extended_errors("web").await.is_empty()).await;
     }
-    cluster.same_catalogs().await;
+    load.goes_on_at(&[0, 1, 2]).await;
+    load.finish(&cluster).await;
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ impl Server {
     }
 
     /// From now on nobody may expect an answer.
-    fn ends(&self) {
+    pub(crate) fn ends(&self) {
         if self.life.load(Ordering::SeqCst) % 2 == 1 {
             self.life.fetch_add(1, Ordering::SeqCst);
         }
