@@ -16,6 +16,29 @@ use crate::catalog::{Deregistration, Operation, Reader, open_server};
 /// Longest wait for anything that is to come.
 const LONG: Duration = Duration::from_secs(20);
 
+/// A directory that goes with the test.
+pub(super) struct Directory(pub(super) PathBuf);
+
+impl Directory {
+    pub(super) fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("herald-raft-{:x}", rand::random::<u64>()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn configs(&self, count: u128) -> Vec<Config> {
+        (1..=count)
+            .map(|number| config(number, Some(self.0.join(number.to_string()))))
+            .collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Waits until `holds`.
 ///
 /// # Panics

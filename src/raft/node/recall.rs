@@ -130,3 +130,73 @@ fn sync_names(file: &Path) -> io::Result<()> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::testing::log_id;
+
+    use super::*;
+    use crate::raft::tests::Directory;
+    use crate::raft::types::ServerId;
+
+    const LEADER: ServerId = ServerId(1);
+
+    fn at(term: u64, index: u64) -> LogIdOf<Types> {
+        log_id::<Types>(term, LEADER, index)
+    }
+
+    fn votes_for(recall: &Recall, last: LogIdOf<Types>) -> bool {
+        let vote = VoteOf::<Types>::new(3, LEADER);
+        recall.may_vote(&VoteRequest::new(vote, Some(last)))
+    }
+
+    /// The leader of the second term says what is decided, and this is known here to be so.
+    fn hears(recall: &Recall, decided: LogIdOf<Types>, here: LogIdOf<Types>) -> bool {
+        let leads = VoteOf::<Types>::new_committed(2, LEADER);
+        recall.hear(&leads, Some(decided), Some(here))
+    }
+
+    /// Restarts a server, with a log by now.
+    fn again(directory: &Directory) -> Recall {
+        Recall::open(Some(&directory.0), false).unwrap()
+    }
+
+    #[test]
+    fn a_new_server_votes_for_a_founder_only_until_it_has_what_was_decided() {
+        let directory = Directory::new();
+        let recall = Recall::open(Some(&directory.0), true).unwrap();
+        assert!(votes_for(&recall, at(0, 0)));
+        assert!(!votes_for(&recall, at(2, 5)));
+        // Who has just begun to lead does not know what is decided.
+        assert!(!hears(&recall, at(1, 5), at(1, 5)));
+        assert!(!hears(&recall, at(2, 7), at(1, 5)));
+        assert!(!votes_for(&recall, at(0, 0)), "there is a cluster");
+        // More is decided meanwhile, which is nothing that it could have forgotten.
+        assert!(hears(&recall, at(2, 9), at(2, 7)));
+        assert!(recall.is_whole() && votes_for(&recall, at(2, 5)));
+        assert!(again(&directory).is_whole());
+    }
+
+    #[test]
+    fn a_restart_does_not_make_a_server_forget_that_it_lacks_something() {
+        let directory = Directory::new();
+        let recall = Recall::open(Some(&directory.0), true).unwrap();
+        assert!(!hears(&recall, at(2, 7), at(2, 5)));
+        for _ in 0..2 {
+            let recall = again(&directory);
+            assert!(!recall.is_whole());
+            assert!(!votes_for(&recall, at(2, 5)));
+        }
+        let recall = again(&directory);
+        assert!(hears(&recall, at(2, 7), at(2, 7)));
+        assert!(again(&directory).is_whole());
+    }
+
+    #[test]
+    fn who_is_a_part_of_a_cluster_from_its_beginning_lacks_nothing() {
+        let directory = Directory::new();
+        let recall = Recall::open(Some(&directory.0), true).unwrap();
+        recall.begin();
+        assert!(recall.is_whole() && again(&directory).is_whole());
+    }
+}

@@ -1,30 +1,12 @@
 //! Servers that end and come back.
 
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
+use openraft::storage::RaftLogReader as _;
+
 use super::*;
-use crate::raft::types::Proposal;
-
-/// A directory that goes with the test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("herald-raft-{:x}", rand::random::<u64>()));
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn configs(&self, count: u128) -> Vec<Config> {
-        (1..=count)
-            .map(|number| config(number, Some(self.0.join(number.to_string()))))
-            .collect()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::raft::log_store::LogStore;
+use crate::raft::peer::Answers as _;
+use crate::raft::types::{Proposal, Types};
 
 /// Makes a snapshot of all that is applied, and empties the log behind it.
 async fn compact(server: &TestServer) {
@@ -118,6 +100,27 @@ async fn a_log_without_its_snapshot_is_refused_with_the_repair() {
     assert!(text.contains("move"), "{text}");
 }
 
+/// What it had sent last it may not have stored, while others have.
+#[tokio::test]
+async fn a_leader_that_comes_back_leads_only_once_it_is_elected_again() {
+    for count in [1, 3] {
+        let directory = Directory::new();
+        let mut cluster = Cluster::of(directory.configs(count)).await;
+        cluster.leader().await.write().await;
+        cluster.converge().await;
+        // So that nobody else begins to lead while one after the other ends.
+        for number in 1..=count {
+            cluster.network.isolate(ServerId(number));
+        }
+        let terms = cluster.servers.iter().map(|server| server.status().term);
+        let term = terms.max().unwrap();
+        let mut cluster = Cluster::unfounded(cluster.stop().await).await;
+        let next = cluster.leader().await.status().term;
+        assert!(next > term, "{count}: {next} after {term}");
+        cluster.stop().await;
+    }
+}
+
 /// Entries that only the leader and another server have are decided. The other one loses its log:
 /// its vote must not make the third one lead, which lacks them too.
 #[tokio::test]
@@ -172,6 +175,74 @@ async fn who_has_lost_its_log_makes_nobody_lead_who_lacks_what_it_had() {
     })
     .await;
     voter.write().await;
+    cluster.stop().await;
+}
+
+/// What a leader would send to a server that it takes for empty: the log in this directory, without
+/// its end, and that all of it is decided.
+async fn most_of(config: &Config) -> AppendEntriesRequest<Types> {
+    let tasks = Tasks::new();
+    let mut log = LogStore::open(config.directory.as_deref(), &tasks).unwrap();
+    let vote = log.read_vote().await.unwrap().unwrap();
+    let mut entries = log.try_get_log_entries(..).await.unwrap();
+    let last = entries.pop().map(|entry| entry.log_id);
+    log.end();
+    drop(log);
+    assert!(tasks.stop(LONG).await);
+    AppendEntriesRequest {
+        vote,
+        prev_log_id: None,
+        entries,
+        leader_commit: last,
+    }
+}
+
+/// As above, but the one that lost its log has got a part of it back and starts again: that it is
+/// not empty any more does not mean that nothing is missing.
+#[tokio::test]
+async fn who_has_got_back_a_part_of_its_log_votes_for_nobody_after_a_restart_either() {
+    let directory = Directory::new();
+    let mut cluster = Cluster::of(directory.configs(3)).await;
+    cluster.leader().await.write().await;
+    cluster.converge().await;
+    let leader = cluster.leader().await.id();
+    let mut others = (1..=3).map(ServerId).filter(|id| *id != leader);
+    let (behind, forgetful) = (others.next().unwrap(), others.next().unwrap());
+    cluster.network.isolate(behind);
+    let last = cluster.leader().await.write().await;
+    let mut configs = cluster.stop().await;
+    let mut take = |id| {
+        let place = configs.iter().position(|config| config.id == id);
+        configs.remove(place.unwrap())
+    };
+    let (knowing, behind, forgetful) = (take(leader), take(behind), take(forgetful));
+    let kept = forgetful.directory.clone().unwrap();
+    std::fs::remove_dir_all(&kept).unwrap();
+    let network = Simulated::new(seed());
+    let alone = TestServer::start(forgetful, &network).await.unwrap();
+    let answer = alone.raft.node.append(most_of(&knowing).await).await;
+    assert_eq!(answer.unwrap(), AppendEntriesResponse::Success);
+    eventually("it has a part", async || {
+        let status = alone.status();
+        status.is_initialized() && status.lacking
+    })
+    .await;
+    let forgetful = alone.stop().await;
+    let mut cluster = Cluster::unfounded(vec![behind, forgetful]).await;
+    assert!(cluster.servers[1].status().lacking);
+    // The time of several elections.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut servers = cluster.servers.iter();
+    assert!(servers.all(|server| !server.status().leads()));
+    let started = TestServer::start(knowing, &cluster.network).await.unwrap();
+    cluster.servers.push(started);
+    let next = cluster.leader().await;
+    assert_eq!(next.id(), leader);
+    assert!(next.write().await > last);
+    cluster.converge().await;
+    let restored = &cluster.servers[1];
+    eventually("nothing is missing", async || !restored.status().lacking).await;
+    assert!(!kept.join("lacking").exists());
     cluster.stop().await;
 }
 
