@@ -1,5 +1,9 @@
 //! Who the servers are, and who leads.
 
+use std::collections::BTreeSet;
+
+use openraft::ChangeMembers;
+
 use super::*;
 
 #[tokio::test]
@@ -115,5 +119,49 @@ async fn who_was_never_reached_has_got_nowhere() {
     })
     .await;
     assert!(second.reader.applied() >= Index(1));
+    cluster.stop().await;
+}
+
+/// A change has two steps: between them both the old and the new voters must agree. Whoever began
+/// this one stops leading, or is dropped, after the first.
+#[tokio::test]
+async fn a_change_that_nobody_finishes_is_settled() {
+    let mut cluster = Cluster::start(1).await;
+    let network = cluster.network.clone();
+    let second = TestServer::start(config(2, None), &network).await.unwrap();
+    let (id, peer) = (second.id(), second.config.peer.clone());
+    let leader = cluster.leader().await;
+    let learns = leader.raft.change(Change::AddLearner(id, peer)).await;
+    assert_eq!(learns, Ok(()));
+    network.isolate(id);
+    let library = leader.raft.node.core.library.clone();
+    let promote = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
+    tokio::select! {
+        changed = library.change_membership(promote, true) => panic!("{changed:?}"),
+        () = eventually("it has begun", async || leader.status().unsettled) => {}
+    }
+    network.heal();
+    let index = leader.write().await;
+    eventually("both have it", async || {
+        [leader, &second]
+            .iter()
+            .all(|it| it.reader.applied() >= index && it.status().unsettled)
+    })
+    .await;
+    let vote = |server: &TestServer| {
+        let status = server.status();
+        !status.unsettled && status.servers.iter().filter(|it| it.voter).count() == 2
+    };
+    let refused = second.raft.change(Change::Settle).await;
+    assert_eq!(refused, Err(ChangeError::NotLeading));
+    assert_eq!(leader.raft.change(Change::Settle).await, Ok(()));
+    eventually("both vote, and that is all", async || {
+        vote(leader) && vote(&second)
+    })
+    .await;
+    // With nothing left to be settled it changes nothing.
+    assert_eq!(leader.raft.change(Change::Settle).await, Ok(()));
+    assert!(vote(leader) && leader.write().await > index);
+    second.stop().await;
     cluster.stop().await;
 }
