@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -20,7 +20,9 @@ struct Servers {
     ports: Mutex<BTreeMap<ServiceName, (u16, Index)>>,
     index: Mutex<u64>,
     changed: Notify,
-    down: std::sync::atomic::AtomicBool,
+    down: AtomicBool,
+    /// Whether they follow nobody: what they say may be old.
+    cut_off: AtomicBool,
     reads: AtomicUsize,
     follows: AtomicUsize,
 }
@@ -54,7 +56,7 @@ impl Servers {
             }
         };
         Picture {
-            follows: true,
+            follows: !self.cut_off.load(Ordering::Relaxed),
             index: content.as_ref().map_or(last, |(_, index)| *index),
             last_contact: Duration::ZERO,
             content: content.map(|(content, _)| content),
@@ -398,5 +400,38 @@ async fn servers_that_count_anew_are_believed_in_the_end() {
     assert_eq!(world.port("web"), Some(7));
     world.servers.set("web", Some(8));
     pass(SECOND).await;
+    assert_eq!(world.port("web"), Some(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_that_follow_nobody_are_never_believed_what_is_older() {
+    let world = World::new(Config::default());
+    for port in 80..100 {
+        world.servers.set("web", Some(port));
+    }
+    world.want("web").await.unwrap();
+    world.servers.cut_off.store(true, Ordering::Relaxed);
+    *world.servers.index.lock().unwrap() = 1;
+    world.servers.set("web", Some(7));
+    for _ in 0..100 {
+        pass(SECOND * 5).await;
+        world.reader.dns().service(b"web").unwrap().mark_used();
+        let fresh = world.views.want_fresh(service("web")).await;
+        assert_eq!(
+            (fresh, world.port("web")),
+            (Ok(Presence::Present), Some(99))
+        );
+    }
+    let asked = world.servers.follows.load(Ordering::Relaxed);
+    assert!(asked > 100, "it goes on asking: {asked}");
+    // Nor that it is gone, of which they may not have heard.
+    world.servers.set("web", None);
+    *world.servers.index.lock().unwrap() = 3;
+    pass(SECOND * 60).await;
+    assert_eq!(world.port("web"), Some(99));
+    // They follow somebody again, who counts anew.
+    world.servers.cut_off.store(false, Ordering::Relaxed);
+    world.servers.set("web", Some(8));
+    pass(SECOND * 130).await;
     assert_eq!(world.port("web"), Some(8));
 }
