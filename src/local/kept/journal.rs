@@ -43,7 +43,7 @@ pub(super) struct Kind {
 pub(super) struct Journal {
     path: PathBuf,
     kind: Kind,
-    file: File,
+    pub(super) file: File,
     /// Where the last line ends that counts.
     octets: u64,
     rewrite_at: u64,

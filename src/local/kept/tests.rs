@@ -208,3 +208,50 @@ fn nothing_is_removed_that_is_not_there() {
     kept.keep(vec![gone], Vec::new).unwrap();
     assert_eq!(fs::read(data_dir.registrations()).unwrap(), before);
 }
+
+/// A file that takes what is written and can be cut off, but refuses to have it last: a name of this
+/// thread, shown by the system.
+fn unsafe_file() -> File {
+    let file = fs::OpenOptions::new()
+        .append(true)
+        .open("/proc/thread-self/comm");
+    let file = file.unwrap();
+    assert!(file.set_len(0).is_ok() && file.sync_data().is_err());
+    file
+}
+
+#[test]
+fn what_may_not_last_is_refused_and_the_file_is_written_anew_before_the_next() {
+    let data_dir = three();
+    let (mut kept, _) = data_dir.open();
+    let all = || ["a", "b", "c"].map(web).to_vec();
+    kept.registrations.file = unsafe_file();
+    kept.keep(vec![vec![web("d")]], all).unwrap_err();
+    // It may be in the file all the same, in part.
+    data_dir.change(|octets| octets.extend_from_slice(b"{\"half"));
+    kept.keep(vec![vec![web("e")]], all).unwrap();
+    drop(kept);
+    assert_eq!(data_dir.services(), ["a", "b", "c", "e"]);
+}
+
+#[test]
+fn nothing_is_kept_until_the_file_could_be_written_anew() {
+    let data_dir = three();
+    let (mut kept, _) = data_dir.open();
+    let all = || ["a", "b", "c"].map(web).to_vec();
+    kept.registrations.file = unsafe_file();
+    kept.keep(vec![vec![web("d")]], all).unwrap_err();
+    let before = fs::read(data_dir.registrations()).unwrap();
+    // Something is where the new file is to be.
+    let place = data_dir.registrations().with_extension("new");
+    fs::create_dir(&place).unwrap();
+    for _ in 0..3 {
+        let error = kept.keep(vec![vec![web("e")]], all).unwrap_err();
+        assert!(error.to_string().contains("unknown state"), "{error}");
+    }
+    assert_eq!(fs::read(data_dir.registrations()).unwrap(), before);
+    fs::remove_dir(place).unwrap();
+    kept.keep(vec![vec![web("f")]], all).unwrap();
+    drop(kept);
+    assert_eq!(data_dir.services(), ["a", "b", "c", "f"]);
+}
