@@ -12,7 +12,7 @@ use openraft::raft::SnapshotResponse;
 use tokio::time::timeout;
 
 use super::client::{broken, network, unexpected, unreachable};
-use super::link::Answer;
+use super::link::{Answer, Link};
 use super::message::{Octets, Request, Response};
 use super::target::Target;
 use crate::raft::snapshots::Image;
@@ -39,6 +39,15 @@ pub(super) async fn send(
     snapshot: SnapshotOf<Types, Image>,
 ) -> Result<SnapshotResponse<Types>, Failure> {
     let link = target.link().await.map_err(unreachable)?;
+    send_over(&link, vote, snapshot).await
+}
+
+/// The same over a connection that is there.
+pub(super) async fn send_over(
+    link: &Link,
+    vote: VoteOf<Types>,
+    snapshot: SnapshotOf<Types, Image>,
+) -> Result<SnapshotResponse<Types>, Failure> {
     let begun = link.send(&Request::SnapshotBegin).await.map_err(broken)?;
     let mut in_flight = VecDeque::from([begun.1]);
     let mut source = Source::open(snapshot.snapshot).await.map_err(unread)?;

@@ -37,6 +37,7 @@ use crate::types::{Consistency, Index};
 mod checked;
 mod hostile;
 mod secure;
+mod silent;
 mod streams;
 
 const LEADER: ServerId = ServerId(1);

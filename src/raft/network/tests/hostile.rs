@@ -292,7 +292,7 @@ async fn invented_ids_give_no_further_places_and_take_none_of_servers() {
 }
 
 /// Serves one end of a pipe, so that only the clock of the test runs.
-async fn piped(world: &World, purpose: Purpose) -> tokio::io::DuplexStream {
+pub(super) async fn piped(world: &World, purpose: Purpose) -> tokio::io::DuplexStream {
     let (mut ours, theirs) = tokio::io::duplex(1 << 20);
     let metrics = Metrics::new();
     let handler = handler(
