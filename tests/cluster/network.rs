@@ -1,11 +1,18 @@
 //! Servers that cannot hear each other, or only one way.
 
+use std::net::Ipv4Addr;
+
+use hickory_proto::op::ResponseCode;
+
 use crate::support::cluster::{TestCluster, within};
 use crate::support::load::Load;
 use crate::support::network::{Cut, Network};
 
 /// Extended error of an answer that may be old (RFC 8914 §4.4).
 const STALE: u16 = 3;
+/// Extended error of one that there is no data for yet (RFC 8914 §4.15).
+const NOT_READY: u16 = 14;
+const WEB: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
 /// The places of the others.
 fn others(cluster: &TestCluster, place: usize) -> Vec<usize> {
@@ -120,4 +127,51 @@ async fn a_follower_that_hears_nobody_does_not_disturb_the_others() {
     load.goes_on_at(&[0, 1, 2]).await;
     assert!(term(&cluster, leader).await <= before + 1);
     load.finish(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_client_does_not_believe_that_something_is_missing_where_nobody_leads() {
+    let Some(network) = Network::new("client", 4) else {
+        return;
+    };
+    let mut cluster = network.cluster_of(3).await;
+    let client = network.client(4);
+    let is_web = async |service| client.try_addresses(service).await == Some(vec![WEB.to_string()]);
+    within(async || {
+        client
+            .try_addresses("consul")
+            .await
+            .is_some_and(|it| it.len() == 3)
+    })
+    .await;
+    let leader = cluster.elects().await;
+    let register = async |service| cluster.servers[leader].register(service, WEB).await.is_ok();
+    within(async || register("early").await).await;
+    cluster.all_answer("early", &[WEB]).await;
+    // One of them does not hear of the next, and is the only one that is left.
+    let left = others(&cluster, leader)[0];
+    network.cut(left, Cut::Off);
+    within(async || register("late").await).await;
+    within(async || cluster.servers[left].leader().await.is_empty()).await;
+    for place in others(&cluster, left) {
+        cluster.servers[place].kill();
+        // Their systems would deliver what they have sent, though they are gone.
+        network.cut(place, Cut::Off);
+    }
+    network.heal(left);
+    // What the client has never asked for it is told by whoever is left.
+    within(async || is_web("early").await).await;
+    for _ in 0..5 {
+        let answer = client.ask("late.service.consul A").await;
+        assert_eq!(answer.code(), ResponseCode::ServFail);
+        assert_eq!(client.extended_errors("late").await, [NOT_READY]);
+    }
+    for place in others(&cluster, left) {
+        network.heal(place);
+        cluster.servers[place].start();
+    }
+    within(async || is_web("late").await).await;
+    // From those who follow a leader it is believed.
+    within(async || client.ask("never.service.consul A").await.code() == ResponseCode::NXDomain)
+        .await;
 }

@@ -92,37 +92,53 @@ impl Network {
 
     /// A server on each machine; waits until they have a leader.
     pub(crate) async fn cluster(&self) -> TestCluster {
+        self.cluster_of(self.machines).await
+    }
+
+    /// A server on each of the first `count` machines; waits until they have a leader.
+    pub(crate) async fn cluster_of(&self, count: u8) -> TestCluster {
         let mut cluster = TestCluster::empty(0);
-        for number in 1..=self.machines {
-            let (directory, name) = (Directory::new(), format!("s{number}"));
-            let (file, data) = (
-                directory.write("quick.json", QUICK),
-                directory.0.join("data"),
-            );
-            let mut arguments = vec![
-                "agent".to_owned(),
-                "-server".to_owned(),
-                format!("-node={name}"),
-                format!("-bind={}", Self::ip(number)),
-                format!("-client={}", asked(number)),
-                format!("-data-dir={}", data.display()),
-                format!("-config-file={}", file.display()),
-                format!("-bootstrap-expect={}", self.machines),
-                "-retry-interval=1s".to_owned(),
-            ];
-            let others = (1..number).take(2).map(Self::ip);
-            arguments.extend(others.map(|other| format!("-retry-join={other}")));
-            let mut server = Server::new(&name, Self::ip(number), directory, &arguments);
-            server.client = asked(number);
-            let namespace = self.namespace(number);
-            server.behind = ["ip", "netns", "exec", &namespace]
-                .map(str::to_owned)
-                .into();
-            server.start();
+        for number in 1..=count {
+            let further = ["-server".to_owned(), format!("-bootstrap-expect={count}")];
+            let server = self.start(number, &further);
             cluster.servers.push(server);
         }
         cluster.elects().await;
         cluster
+    }
+
+    /// A client agent on the machine `number`.
+    pub(crate) fn client(&self, number: u8) -> Server {
+        self.start(number, &[])
+    }
+
+    /// Starts an agent on a machine, which joins those before.
+    fn start(&self, number: u8, further: &[String]) -> Server {
+        let (directory, name) = (Directory::new(), format!("s{number}"));
+        let (file, data) = (
+            directory.write("quick.json", QUICK),
+            directory.0.join("data"),
+        );
+        let mut arguments = vec![
+            "agent".to_owned(),
+            format!("-node={name}"),
+            format!("-bind={}", Self::ip(number)),
+            format!("-client={}", asked(number)),
+            format!("-data-dir={}", data.display()),
+            format!("-config-file={}", file.display()),
+            "-retry-interval=1s".to_owned(),
+        ];
+        arguments.extend_from_slice(further);
+        let others = (1..number).take(2).map(Self::ip);
+        arguments.extend(others.map(|other| format!("-retry-join={other}")));
+        let mut server = Server::new(&name, Self::ip(number), directory, &arguments);
+        server.client = asked(number);
+        let namespace = self.namespace(number);
+        server.behind = ["ip", "netns", "exec", &namespace]
+            .map(str::to_owned)
+            .into();
+        server.start();
+        server
     }
 
     /// Cuts the server at this place of the cluster off.
