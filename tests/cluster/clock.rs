@@ -32,7 +32,7 @@ async fn wall_clocks_that_jump_change_nothing() {
         eprintln!("SKIPPED: {LIBRARY} is missing; apt-get install faketime");
         return;
     }
-    let mut cluster = TestCluster::empty(61);
+    let mut cluster = TestCluster::empty(63);
     for number in 1..=3 {
         let name = format!("s{number}");
         let mut server = cluster.prepare(&name, number, &["-bootstrap-expect=3"]);
