@@ -166,6 +166,53 @@ async fn a_leader_with_a_full_disk_leaves_the_lead_to_others_and_comes_back() {
     a_disk_fills_up(52, Full::Leader).await;
 }
 
+/// What starts a program none of whose files can become longer than 8 MiB. No room helps against
+/// that, as against a disk that breaks.
+const WITH_SHORT_FILES: [&str; 3] = [
+    "sh",
+    "-c",
+    r#"trap "" XFSZ; ulimit -f 16384; exec "$0" "$@""#,
+];
+
+#[tokio::test]
+async fn a_server_whose_disk_fails_says_so_and_answers_from_memory() {
+    let mut cluster = TestCluster::empty(57);
+    for number in 1..=3 {
+        let name = format!("s{number}");
+        let mut server = cluster.prepare(&name, number, &["-bootstrap-expect=3"]);
+        if number == 3 {
+            server.behind = WITH_SHORT_FILES.map(str::to_owned).into();
+        }
+        server.start();
+        cluster.servers.push(server);
+    }
+    cluster.elects().await;
+    let load = Load::begin(&cluster).await;
+    load.goes_on_at(&[0, 1, 2]).await;
+    let mut number = 0;
+    within(async || {
+        number += 1;
+        register_much(&cluster.servers[0], &format!("much{number}")).await;
+        cluster.servers[2].log().contains("Raft has stopped: ")
+    })
+    .await;
+    load.goes_on_at(&[0, 1]).await;
+    // It answers from memory, and says that this may be old.
+    let server = &mut cluster.servers[2];
+    assert!(server.log().contains("the log takes no more: "));
+    within(async || server.extended_errors("steady").await == [3]).await;
+    assert_eq!(server.figure("herald_raft_stopped").await, Some(1));
+    let refused = server.register("refused", [10, 0, 0, 1].into()).await;
+    refused.unwrap_err();
+    server.kill();
+    server.behind.clear();
+    server.start();
+    cluster.elects().await;
+    load.goes_on_at(&[0, 1, 2]).await;
+    cluster.all_have_voters(&["s1", "s2", "s3"]).await;
+    load.finish(&cluster).await;
+}
+
 #[tokio::test]
 async fn a_server_on_its_own_refuses_writes_while_its_disk_is_full() {
     let mut cluster = TestCluster::empty(56);
