@@ -7,11 +7,12 @@
 //! servers that apply the same log reach the same state.
 
 use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::types::{CheckId, Index, Node, NodeName, SERF_HEALTH, Status};
+use crate::types::{Check, CheckId, Index, Node, NodeName, SERF_HEALTH, Service, Status};
 
 use super::command::{
     Command, Deregistration, Location, Operation, Outcome, Refusal, Registration,
@@ -159,7 +160,11 @@ impl Writer {
     /// In an order in which whoever sees one step sees all before it.
     fn publish(&mut self, changes: &Changes) -> Result<(), Corrupt> {
         let before = self.show(changes)?;
-        self.wake(&before, &changes.keys);
+        // Whoever begins to watch after this look reads what was published before it.
+        if !self.shared.watches.is_empty() {
+            let keys: HashSet<_> = changes.keys.iter().collect();
+            self.wake(&before, keys);
+        }
         Ok(())
     }
 
@@ -258,13 +263,43 @@ fn register(edit: &mut Edit<'_>, registration: Registration) -> Result<(), Stop>
             edit.rename_node(&old, node)?;
         }
     }
-    if let Some(service) = service {
-        edit.put_instance(&name, service)?;
-    }
+    let checks = match service {
+        Some(service) => put_service(edit, &name, service, checks)?,
+        None => checks,
+    };
     for check in checks {
         edit.put_check(&name, check)?;
     }
     Ok(())
+}
+
+/// Puts an instance, if it is new with those of `checks` that are its own. The checks that are left.
+fn put_service(
+    edit: &mut Edit<'_>,
+    node: &NodeName,
+    service: Service,
+    checks: Vec<Check>,
+) -> Result<Vec<Check>, Broken> {
+    if !is_new(edit.state, node, &service, &checks) {
+        edit.put_instance(node, service)?;
+        return Ok(checks);
+    }
+    let is_own = |check: &Check| check.service_id.as_ref() == Some(&service.id);
+    let (own, others) = checks.into_iter().partition(is_own);
+    edit.add_instance(node, service, own)?;
+    Ok(others)
+}
+
+/// Whether neither the service nor a check is on the node, and each check comes once.
+fn is_new(state: &State, node: &NodeName, service: &Service, checks: &[Check]) -> bool {
+    let Some(host) = state.nodes.get(node) else {
+        return false;
+    };
+    let mut ids: Vec<_> = checks.iter().map(|check| &check.id).collect();
+    ids.sort_unstable();
+    host.instance(&service.id).is_none()
+        && ids.windows(2).all(|pair| pair.first() != pair.last())
+        && ids.into_iter().all(|id| host.check(id).is_none())
 }
 
 fn plan(state: &State, registration: &Registration) -> Result<NodePlan, Refusal> {
@@ -312,7 +347,7 @@ fn check_services(
     plan: &NodePlan,
     registration: &Registration,
 ) -> Result<(), Refusal> {
-    let host = match plan {
+    let host = || match plan {
         NodePlan::Keep | NodePlan::Replace => state.nodes.get(&registration.node.name),
         NodePlan::Rename(old) => state.nodes.get(old),
         NodePlan::Add => None,
@@ -326,7 +361,7 @@ fn check_services(
             .service
             .as_ref()
             .is_some_and(|new| new.id == *id);
-        comes || host.is_some_and(|host| host.instance(id).is_some())
+        comes || host().is_some_and(|host| host.instance(id).is_some())
     });
     if all_there {
         return Ok(());

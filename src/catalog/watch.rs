@@ -77,6 +77,11 @@ impl Watches {
         }
     }
 
+    /// Whether nobody watches anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All keys that somebody watches now: for a change whose extent is not known.
     pub(super) fn keys(&self) -> Vec<WatchKey> {
         self.0.iter().map(|entry| entry.key().clone()).collect()

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use imbl::OrdSet;
 
 use crate::catalog::index::Slot;
-use crate::catalog::keyed::{Addressed, ById, ByOwner, Counted};
-use crate::catalog::state::{Instance, ServiceEntry};
+use crate::catalog::keyed::{Addressed, ByCheckId, ById, ByOwner, Counted};
+use crate::catalog::state::{CheckEntry, Instance, ServiceEntry};
 use crate::catalog::view::ServiceView;
 use crate::catalog::watch::WatchKey;
-use crate::types::{Index, NodeName, Service, ServiceId, ServiceName};
+use crate::types::{Check, Index, NodeName, Service, ServiceId, ServiceName};
 
 use super::{Broken, Edit, Touch};
 
@@ -57,6 +57,55 @@ impl Edit<'_> {
         self.exchange(old.as_ref(), Some(&new), touch)
     }
 
+    /// Adds an instance that is not there with checks that are not there either: what
+    /// [`put_instance`](Self::put_instance) and then [`put_check`](Self::put_check) for each would
+    /// do, but each place is found and changed once. Registrations are mostly so.
+    pub(in crate::catalog) fn add_instance(
+        &mut self,
+        node: &NodeName,
+        mut service: Service,
+        checks: Vec<Check>,
+    ) -> Result<(), Broken> {
+        if let Some(entry) = self.state.services.get(&service.name) {
+            entry.share_parts(&mut service);
+        }
+        let index = self.index;
+        let mut checks: Vec<_> = checks
+            .into_iter()
+            .map(|mut check| {
+                // In memory once.
+                check.service_id = Some(service.id.clone());
+                Arc::new(CheckEntry {
+                    check,
+                    create_index: index,
+                    modify_index: index,
+                })
+            })
+            .collect();
+        checks.sort_unstable_by(|left, right| left.check.id.cmp(&right.check.id));
+        self.state.tally.count_instance(true);
+        for check in &checks {
+            self.state.tally.count_check(check, true);
+        }
+        let touch = Touch {
+            checks: !checks.is_empty(),
+            ..Touch::INSTANCES
+        };
+        let entry = self.touch_host(node, touch.checks)?;
+        for check in &checks {
+            entry.checks.insert(ByCheckId(Arc::clone(check)));
+        }
+        let new = Arc::new(Instance {
+            node: entry.node.name.clone(),
+            service: Arc::new(service),
+            checks: checks.into(),
+            create_index: index,
+            modify_index: index,
+        });
+        entry.instances.insert(ById(Arc::clone(&new)));
+        self.exchange(None, Some(&new), touch)
+    }
+
     /// Removes an instance and its checks, if it is there.
     pub(in crate::catalog) fn remove_instance(
         &mut self,
@@ -98,7 +147,7 @@ impl Edit<'_> {
         }
         if touch.instances {
             self.state.tables.services = self.index;
-            self.changes.keys.insert(WatchKey::Services);
+            self.changes.keys.push(WatchKey::Services);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //!
 //! Owns the invariants of `state`; `apply` decides what a command means.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::types::{Index, NodeName, ServiceId, ServiceName};
@@ -23,8 +23,8 @@ pub(super) use self::instances::is_same_service;
 /// What a batch has touched: nothing outside of it differs from the published state.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// Reads that may see something new.
-    pub(super) keys: HashSet<WatchKey>,
+    /// Reads that may see something new, some of them several times.
+    pub(super) keys: Vec<WatchKey>,
     /// Nodes added, changed or removed.
     pub(super) nodes: BTreeSet<NodeName>,
     /// Instances that DNS may see differently, by service, as node and id.
@@ -66,16 +66,14 @@ impl Edit<'_> {
     fn touch_node(&mut self, name: &NodeName) {
         self.state.tables.nodes = self.index;
         self.changes.nodes.insert(name.clone());
-        self.changes.keys.insert(WatchKey::Nodes);
-        self.changes
-            .keys
-            .insert(WatchKey::NodeServices(name.clone()));
+        self.changes.keys.push(WatchKey::Nodes);
+        self.changes.keys.push(WatchKey::NodeServices(name.clone()));
     }
 
     /// An instance on a node changes, and the looks of its checks if `checks`.
     fn touch_host(&mut self, node: &NodeName, checks: bool) -> Result<&mut NodeEntry, Broken> {
         let (index, keys) = (self.index, &mut self.changes.keys);
-        keys.insert(WatchKey::NodeServices(node.clone()));
+        keys.push(WatchKey::NodeServices(node.clone()));
         if checks {
             self.touch_check_keys(node);
         }
@@ -88,13 +86,13 @@ impl Edit<'_> {
     }
 
     fn touch_check_keys(&mut self, node: &NodeName) {
-        self.changes.keys.insert(WatchKey::NodeChecks(node.clone()));
+        self.changes.keys.push(WatchKey::NodeChecks(node.clone()));
         self.touch_check_table();
     }
 
     fn touch_check_table(&mut self) {
         self.state.tables.checks = self.index;
-        self.changes.keys.insert(WatchKey::Checks);
+        self.changes.keys.push(WatchKey::Checks);
     }
 
     fn touch_service(&mut self, name: &ServiceName, touch: Touch) -> Result<(), Broken> {
@@ -108,12 +106,12 @@ impl Edit<'_> {
     /// Notes who must be told of a change of a service.
     fn announce(&mut self, name: &ServiceName, touch: Touch) {
         let keys = &mut self.changes.keys;
-        keys.insert(WatchKey::ServiceHealth(name.clone()));
+        keys.push(WatchKey::ServiceHealth(name.clone()));
         if touch.instances {
-            keys.insert(WatchKey::ServiceInstances(name.clone()));
+            keys.push(WatchKey::ServiceInstances(name.clone()));
         }
         if touch.checks {
-            keys.insert(WatchKey::ServiceChecks(name.clone()));
+            keys.push(WatchKey::ServiceChecks(name.clone()));
         }
     }
 

@@ -34,7 +34,7 @@ impl Edit<'_> {
         };
         self.insert_node(entry);
         let checks = WatchKey::NodeChecks(node.name.clone());
-        self.changes.keys.insert(checks);
+        self.changes.keys.push(checks);
     }
 
     /// Replaces a stored node of the same name, unless it is equal.
@@ -78,7 +78,7 @@ impl Edit<'_> {
         if other_name || has_checks {
             entry.checks_index = self.index;
             let checks = WatchKey::NodeChecks(name.clone());
-            self.changes.keys.insert(checks);
+            self.changes.keys.push(checks);
         }
         if has_checks {
             self.touch_check_table();
@@ -161,9 +161,9 @@ impl Edit<'_> {
 
     fn touch_locations(&mut self, name: &NodeName) {
         self.state.tables.locations = self.index;
-        self.changes.keys.insert(WatchKey::Locations);
+        self.changes.keys.push(WatchKey::Locations);
         let location = WatchKey::NodeLocation(name.clone());
-        self.changes.keys.insert(location);
+        self.changes.keys.push(location);
     }
 
     fn insert_node(&mut self, entry: NodeEntry) {
@@ -192,7 +192,7 @@ impl Edit<'_> {
     fn leave_name(&mut self, name: &NodeName) {
         self.state.tables.node_extinction = self.index;
         self.touch_node(name);
-        self.changes.keys.insert(WatchKey::NodeChecks(name.clone()));
+        self.changes.keys.push(WatchKey::NodeChecks(name.clone()));
     }
 }
 
