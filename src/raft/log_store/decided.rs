@@ -1,6 +1,6 @@
 //! How far the log is decided, in a file beside it.
 //!
-//! The log itself says so with the next transaction only. Written here at once, though without a
+//! The log itself says so a few times a second only. Written here at once, though without a
 //! sync, it survives the death of the process: whoever starts again applies all that it had
 //! answered for, and no index goes back. What a power failure leaves of it is checked, and no more
 //! than a hint.

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use openraft::alias::{EntryOf, LogIdOf};
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
+};
 
 use crate::raft::types::Types;
 
@@ -445,7 +447,6 @@ fn write(
     let transaction = database.begin_write().map_err(io_error)?;
     let more = {
         let mut entries = transaction.open_table(ENTRIES).map_err(io_error)?;
-        let mut facts = transaction.open_table(FACTS).map_err(io_error)?;
         for change in changes {
             match change {
                 Change::Append(appended) => {
@@ -459,24 +460,47 @@ fn write(
                     let kept = entries.retain_in(*from.., |_, _| false);
                     kept.map_err(io_error)?;
                 }
-                Change::Fact(fact) => {
-                    let name = fact.name();
-                    let value = seal(name.as_bytes(), fact.body());
-                    let inserted = facts.insert(name, value.as_slice());
-                    inserted.map_err(io_error)?;
-                }
+                Change::Fact(_) => {}
             }
         }
-        // In portions: a great purge must not hold up what waits.
-        let beyond = entries.range(..keep_from).map_err(io_error)?;
-        let beyond = beyond.map(|row| row.map(|(index, _)| index.value()));
-        let boundary = { beyond }.nth(remove_max).transpose().map_err(io_error)?;
-        let removed = entries.retain_in(..boundary.unwrap_or(keep_from), |_, _| false);
-        removed.map_err(io_error)?;
-        boundary.is_some()
+        remove(&mut entries, keep_from, remove_max)?
     };
+    let mut facts = changes.iter().filter_map(|change| match change {
+        Change::Fact(fact) => Some(fact),
+        Change::Append(_) | Change::Truncate(_) => None,
+    });
+    // Most transactions have entries only, and each table that is opened has its part in a commit.
+    if let Some(first) = facts.next() {
+        let mut table = transaction.open_table(FACTS).map_err(io_error)?;
+        for fact in std::iter::once(first).chain(facts) {
+            let name = fact.name();
+            let value = seal(name.as_bytes(), fact.body());
+            let inserted = table.insert(name, value.as_slice());
+            inserted.map_err(io_error)?;
+        }
+    }
     transaction.commit().map_err(io_error)?;
     Ok(more)
+}
+
+/// Removes entries before `keep_from`, in portions: a great purge must not hold up what waits.
+/// Whether there are more.
+fn remove(
+    entries: &mut Table<'_, u64, &[u8]>,
+    keep_from: u64,
+    remove_max: usize,
+) -> io::Result<bool> {
+    let first = entries.first().map_err(io_error)?;
+    let first = first.map(|(index, _)| index.value());
+    if first.is_none_or(|first| first >= keep_from) {
+        return Ok(false);
+    }
+    let beyond = entries.range(..keep_from).map_err(io_error)?;
+    let beyond = beyond.map(|row| row.map(|(index, _)| index.value()));
+    let boundary = { beyond }.nth(remove_max).transpose().map_err(io_error)?;
+    let removed = entries.retain_in(..boundary.unwrap_or(keep_from), |_, _| false);
+    removed.map_err(io_error)?;
+    Ok(boundary.is_some())
 }
 
 fn io_error(error: impl Into<redb::Error>) -> io::Error {

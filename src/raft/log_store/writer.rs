@@ -32,7 +32,7 @@ use super::window::Window;
 const ENTRIES_MAX: usize = 65_536;
 /// Octets that may wait for the disk, unless one append alone has more.
 const OCTETS_MAX: usize = 64 << 20;
-/// How long the position that is decided waits for another change to ride with.
+/// How often the position that is decided is written, at most: `decided` has it at once.
 const COMMITTED_DELAY: Duration = Duration::from_millis(100);
 /// How long after the agent began to stop further changes are still accepted.
 const STOP_DELAY: Duration = Duration::from_millis(500);
@@ -249,7 +249,7 @@ impl Shared {
         told.await.unwrap_or_else(|_| Err(ended("it has ended")))
     }
 
-    /// Accepts a fact that rides with the next transaction, or is written some time later.
+    /// Accepts a fact that is written with a transaction some time later.
     ///
     /// # Errors
     /// The log has ended. Nothing changed.
@@ -379,7 +379,7 @@ impl Shared {
             let committed_at = state.committed_since.map(|since| since + COMMITTED_DELAY);
             let due = committed_at.is_some_and(|at| ends || at <= now);
             if !state.queue.changes.is_empty() || due || (state.removing && !ends) {
-                let batch = state.take();
+                let batch = state.take(due);
                 drop(state);
                 self.room.notify_waiters();
                 return Some(batch);
@@ -468,10 +468,12 @@ impl State {
         self.abandoned || self.stop_by.is_some_and(|at| at <= now)
     }
 
-    fn take(&mut self) -> Batch {
+    /// What waits; with the position that is decided only if that is `due`.
+    fn take(&mut self, due: bool) -> Batch {
         self.removing = false;
         let mut queue = std::mem::take(&mut self.queue);
-        if self.committed_since.take().is_some()
+        if due
+            && self.committed_since.take().is_some()
             && let Some(committed) = self.window.facts().committed
         {
             queue.changes.push(Change::Fact(Fact::Committed(committed)));
