@@ -193,7 +193,7 @@ fn silence(purpose: Purpose) -> Duration {
 }
 
 fn encode(number: u64, body: &Request) -> Result<Vec<u8>, LinkError> {
-    let mut frame = Vec::new();
+    let mut frame = Vec::with_capacity(body.octets());
     let put = message::put(&mut frame, &Numbered { number, body });
     put.map_err(|error| LinkError::NotSent(error.to_string()))?;
     Ok(frame)

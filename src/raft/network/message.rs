@@ -15,7 +15,7 @@ use openraft::raft::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{bounded, frame};
+use super::{bounded, frame, split};
 use crate::catalog::{Outcome, Refusal};
 use crate::raft::types::{Proposal, ServerId, Types};
 use crate::raft::{FreshError, ProposeError};
@@ -137,6 +137,18 @@ impl Request {
 }
 
 impl Request {
+    /// Octets that it takes, about.
+    pub(super) fn octets(&self) -> usize {
+        let around = 128;
+        around
+            + match self {
+                Self::Append(request) => request.entries.iter().map(split::octets).sum(),
+                Self::Propose(commands) => commands.iter().map(|it| it.0.len() + 8).sum(),
+                Self::SnapshotPart(octets) => octets.0.len(),
+                _ => 0,
+            }
+    }
+
     /// The term that the sender is in.
     pub(super) fn term(&self) -> Option<u64> {
         match self {

@@ -44,7 +44,8 @@ pub(super) fn split(request: AppendEntriesRequest<Types>) -> Vec<AppendEntriesRe
     parts
 }
 
-fn octets(entry: &EntryOf<Types>) -> usize {
+/// What an entry takes, about.
+pub(super) fn octets(entry: &EntryOf<Types>) -> usize {
     AROUND
         + match &entry.payload {
             EntryPayload::Blank => 0,
