@@ -33,6 +33,7 @@ use crate::types::Index;
 
 use super::log_store::{Condition, LogStore};
 use super::peer::Asks;
+use super::proposer::Porter;
 use super::snapshots::Kept;
 use super::state_machine::StateMachine;
 use super::status::Status;
@@ -76,6 +77,7 @@ pub(super) struct Core {
 /// One server.
 pub(super) struct Node {
     pub(super) core: Core,
+    porter: Porter,
     log: LogStore,
     /// Tells the network of the cluster that this server is in.
     cluster: watch::Sender<Option<u128>>,

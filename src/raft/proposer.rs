@@ -3,28 +3,25 @@
 //!
 //! **Invariant**: a command is given away again only if it cannot have been carried out before.
 
+mod sender;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::catalog::{Command, Outcome, stored};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::types::RequestContext;
 
-use super::node::{Core, Fate, Way};
-use super::peer::AskError;
-use super::status::Role;
+use super::node::{Core, Fate};
+use sender::Sender;
 
-/// Batches that may be on their way at once.
-const BATCHES_MAX: usize = 64;
-/// Longest wait, after another server has carried a command out, until it is applied here too.
-const APPLIED_HERE: Duration = Duration::from_millis(100);
+/// Batches of other servers that may wait; further ones wait before that.
+const BROUGHT_MAX: usize = 64;
 
 /// Octets of one command in its stored form. What is in the log must fit into one message to the
 /// other servers, or they would wait for it for ever.
@@ -138,21 +135,45 @@ impl Drop for Caller {
     }
 }
 
+/// Commands that another server has brought to this one, since it leads.
+#[derive(Debug)]
+struct Brought {
+    commands: Vec<Bytes>,
+    answer: oneshot::Sender<Vec<Result<Outcome, Fate>>>,
+}
+
+/// Takes what other servers bring. Clones share the queue.
+#[derive(Clone)]
+pub(super) struct Porter(mpsc::Sender<Brought>);
+
+impl Porter {
+    /// Gives commands to the log, if this server leads, and waits for their outcomes. One result
+    /// each.
+    pub(super) async fn bring(&self, commands: Vec<Bytes>) -> Vec<Result<Outcome, Fate>> {
+        let count = commands.len();
+        let (answer, outcomes) = oneshot::channel();
+        if self.0.send(Brought { commands, answer }).await.is_err() {
+            return vec![Err(Fate::Stopped); count];
+        }
+        let outcomes = outcomes.await;
+        outcomes.unwrap_or_else(|_| vec![Err(Fate::Unknown); count])
+    }
+}
+
 /// Starts the queue on the thread of the library, with which it ends.
-pub(super) fn start(bounds: &Bounds, core: Core, metrics: &Metrics) -> Proposer {
+pub(super) fn start(bounds: &Bounds, core: Core, metrics: &Metrics) -> (Proposer, Porter) {
     let (queue, queued) = mpsc::channel(bounds.queue_length_max);
+    let (porter, brought) = mpsc::channel(BROUGHT_MAX);
     show_queue(&queue, metrics);
-    let sender = Sender {
-        core: core.clone(),
-        batch_length_max: bounds.batch_length_max,
-    };
-    drop(tokio::runtime::Handle::current().spawn(sender.run(queued)));
-    Proposer {
+    let sender = Sender::new(core.clone(), bounds.batch_length_max);
+    drop(tokio::runtime::Handle::current().spawn(sender.run(queued, brought)));
+    let proposer = Proposer {
         queue,
         queue_length_max: bounds.queue_length_max,
         core,
         counts: Counts::new(metrics),
-    }
+    };
+    (proposer, Porter(porter))
 }
 
 /// Shows how many commands wait. Does not keep the queue open.
@@ -196,10 +217,7 @@ impl Proposer {
         check_size(&command)?;
         loop {
             match self.try_once(command.clone(), start + limit).await? {
-                Ok(outcome) => {
-                    self.wait_applied(&outcome).await;
-                    return Ok(outcome);
-                }
+                Ok(outcome) => return Ok(outcome),
                 Err(Fate::Unknown) => return Err(self.late(limit)),
                 Err(Fate::Stopped) => return Err(ProposeError::NoLeader),
                 Err(Fate::NotLeading) if clock::now() >= hold_until => {
@@ -244,76 +262,9 @@ impl Proposer {
         }))
     }
 
-    /// Whoever has its answer is to find here what it has written.
-    async fn wait_applied(&self, outcome: &Outcome) {
-        if let Outcome::Applied { index } = outcome {
-            let applied = self.core.wait_applied(*index);
-            drop(timeout(APPLIED_HERE, applied).await);
-        }
-    }
-
     fn late(&self, limit: Duration) -> ProposeError {
         self.counts.late.inc();
         ProposeError::Deadline { limit }
-    }
-}
-
-/// The other end of the queue.
-struct Sender {
-    core: Core,
-    batch_length_max: usize,
-}
-
-impl Sender {
-    /// Until nobody can propose any more.
-    async fn run(self, mut queued: mpsc::Receiver<Queued>) {
-        let mut batch = Vec::with_capacity(self.batch_length_max);
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                Some(()) = under_way.next() => {}
-                count = queued.recv_many(&mut batch, self.batch_length_max),
-                    if under_way.len() < BATCHES_MAX =>
-                {
-                    if count == 0 {
-                        break;
-                    }
-                    under_way.push(self.send(std::mem::take(&mut batch)));
-                }
-            }
-        }
-    }
-
-    /// Gives a batch to whoever leads, and the callers their outcomes.
-    async fn send(&self, batch: Vec<Queued>) {
-        let way = self.core.way();
-        let sent = !matches!(way, Way::Nowhere);
-        let split = |queued: Queued| {
-            let mut caller = queued.caller;
-            caller.sent = sent;
-            (queued.command, caller)
-        };
-        let (commands, callers): (Vec<_>, Vec<_>) = batch.into_iter().map(split).unzip();
-        let count = commands.len();
-        let mut results = match way {
-            Way::Here => self.core.submit(commands).await,
-            Way::There(leader, address) => {
-                let asked = self.core.asks.propose(leader, address, commands);
-                match timeout(self.core.deadline, asked).await {
-                    Ok(Ok(results)) => results.into_iter().map(fate).collect(),
-                    Ok(Err(AskError::NotSent(_))) => vec![Err(Fate::NotLeading); count],
-                    Ok(Err(AskError::Unknown(_))) | Err(_) => Vec::new(),
-                }
-            }
-            Way::Nowhere if self.core.status.borrow().role == Role::Stopped => {
-                vec![Err(Fate::Stopped); count]
-            }
-            Way::Nowhere => vec![Err(Fate::NotLeading); count],
-        };
-        results.resize(count, Err(Fate::Unknown));
-        for (caller, result) in callers.into_iter().zip(results) {
-            caller.answer(result);
-        }
     }
 }
 
@@ -327,17 +278,6 @@ pub(super) fn check_size(command: &Bytes) -> Result<(), ProposeError> {
             limit: COMMAND_OCTETS_MAX,
         }),
     }
-}
-
-/// What another server says of a command. It has done nothing unless it says so, or does not know.
-fn fate(result: Result<Outcome, ProposeError>) -> Result<Outcome, Fate> {
-    result.map_err(|error| match error {
-        ProposeError::NoLeader | ProposeError::Busy { .. } | ProposeError::NoRoom => {
-            Fate::NotLeading
-        }
-        // Whoever forwards checks the size first, so this is another limit than our own.
-        ProposeError::Deadline { .. } | ProposeError::TooLarge { .. } => Fate::Unknown,
-    })
 }
 
 #[cfg(test)]

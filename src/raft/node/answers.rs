@@ -140,7 +140,7 @@ impl Answers for Node {
             if let Err(too_large) = size {
                 return vec![Err(too_large); commands.len()];
             }
-            let results = self.core.submit(commands).await;
+            let results = self.porter.bring(commands).await;
             results
                 .into_iter()
                 .map(|result| result.map_err(error))

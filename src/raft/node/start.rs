@@ -175,13 +175,14 @@ where
     let heard = Arc::<Heard>::default();
     let peers = Arc::clone(&parts.peers);
     observe::start(&core, peers, Arc::clone(&heard), told, &parts.metrics);
-    let proposer = proposer::start(&config.bounds, core.clone(), &parts.metrics);
+    let (proposer, porter) = proposer::start(&config.bounds, core.clone(), &parts.metrics);
     // Whoever was a part of a cluster may have promised a leader, just before it ended, to vote for
     // nobody else during the lease.
     let promised = log.has_promised();
     let node = Node {
         reads: reads::Reads::start(&core),
         core,
+        porter,
         log,
         cluster: parts.cluster,
         peers: parts.peers,

@@ -1,5 +1,8 @@
+use tokio::time::timeout;
+
 use super::*;
 use crate::catalog::{Deregistration, Operation, Reader, open_server};
+use crate::raft::status::Role;
 use crate::raft::{self, Config, Raft};
 use crate::task::Tasks;
 use crate::types::{Index, NodeId};
