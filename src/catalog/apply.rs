@@ -6,6 +6,8 @@
 //! **Invariant**: no clock, random source, float or unordered collection decides anything here: all
 //! servers that apply the same log reach the same state.
 
+mod recover;
+
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -23,6 +25,8 @@ use super::reader::{Reader, Shared};
 use super::state::{AddressOwner, NodeEntry, State};
 use super::watch::WatchKey;
 use super::{install, publish};
+
+pub use recover::Recovery;
 
 /// A broken invariant while applying: a bug or a damaged log, never a user's mistake. Nothing of
 /// the batch was published; the caller stops writing and says why, DNS goes on from memory.
@@ -170,14 +174,19 @@ impl Writer {
 
     /// All of publishing but the wake-ups. What was published before.
     fn show(&mut self, changes: &Changes) -> Result<Arc<State>, Corrupt> {
-        let index = self.state.applied;
         let views = publish::prepare(&self.published, &self.state, changes)
-            .map_err(|broken| corrupt(index, broken))?;
+            .map_err(|broken| corrupt(self.state.applied, broken))?;
+        Ok(self.reveal(views))
+    }
+
+    /// Publishes the state with its `views`. What was published before.
+    fn reveal(&mut self, views: publish::Views) -> Arc<State> {
         let before = std::mem::replace(&mut self.published, Arc::new(self.state.clone()));
         publish::commit(&self.shared.dns, views);
         self.shared.dns.state.store(Arc::clone(&self.published));
+        let index = self.state.applied;
         self.shared.applied.store(index.0, Ordering::Release);
-        Ok(before)
+        before
     }
 
     fn wake(&self, before: &State, keys: impl IntoIterator<Item: Borrow<WatchKey>>) {

@@ -5,6 +5,8 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::iter::Enumerate;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -103,6 +105,38 @@ fn octets(ip: IpAddr) -> [u8; 16] {
     ip.octets()
 }
 
+/// Gives sorted elements in the order in which they fill an ordered collection best.
+///
+/// Filled from the first to the last, its leaves would be left half empty, as each splits where it is
+/// full and nothing comes to its first half again. So every third element waits for a second round.
+#[derive(Debug)]
+pub(super) struct Rounds<I: Iterator> {
+    sorted: Enumerate<I>,
+    second: VecDeque<I::Item>,
+}
+
+impl<I: Iterator> Rounds<I> {
+    /// `sorted` is in order.
+    pub(super) fn new(sorted: I) -> Self {
+        let (sorted, second) = (sorted.enumerate(), VecDeque::new());
+        Self { sorted, second }
+    }
+}
+
+impl<I: Iterator> Iterator for Rounds<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        for (number, element) in self.sorted.by_ref() {
+            if number % 3 < 2 {
+                return Some(element);
+            }
+            self.second.push_back(element);
+        }
+        self.second.pop_front()
+    }
+}
+
 /// A multiset: how often each key is held. Keys that are held no more are gone.
 #[derive(Clone, Debug)]
 pub(super) struct Counted<K: Ord>(OrdMap<K, u32>);
@@ -110,9 +144,28 @@ pub(super) struct Counted<K: Ord>(OrdMap<K, u32>);
 impl<K: Ord + Clone> Counted<K> {
     /// Holds `key` once more. Whether it is new.
     pub(super) fn add(&mut self, key: K) -> bool {
+        self.add_times(key, 1)
+    }
+
+    /// Holds `key` so many times more, at least once. Whether it is new.
+    pub(super) fn add_times(&mut self, key: K, times: u32) -> bool {
         let count = self.0.entry(key).or_insert(0);
-        *count += 1;
-        *count == 1
+        *count += times;
+        *count == times
+    }
+
+    /// Holds each of `keys`, which are in order, once for each time that it comes.
+    pub(super) fn of_sorted(keys: Vec<K>) -> Self {
+        let mut keys = keys.into_iter().peekable();
+        let distinct = std::iter::from_fn(|| {
+            let key = keys.next()?;
+            let mut times: u32 = 1;
+            while keys.next_if_eq(&key).is_some() {
+                times += 1;
+            }
+            Some((key, times))
+        });
+        Self(Rounds::new(distinct).collect())
     }
 
     /// Holds `key` once less. Whether it is gone now.
@@ -150,5 +203,33 @@ impl<K: Ord + Clone> Counted<K> {
 impl<K: Ord> Default for Counted<K> {
     fn default() -> Self {
         Self(OrdMap::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_give_every_element_once() {
+        for length in [0, 1, 2, 3, 100] {
+            let rounds: Vec<u32> = Rounds::new(0..length).collect();
+            assert!(rounds.iter().filter(|n| *n % 3 == 2).is_sorted());
+            let mut sorted = rounds;
+            sorted.sort_unstable();
+            assert!(sorted.into_iter().eq(0..length));
+        }
+    }
+
+    #[test]
+    fn sorted_keys_are_counted_as_they_would_be_one_by_one() {
+        let keys = [1, 1, 2, 5, 5, 5, 9].map(|number| number.to_string());
+        let mut counted = Counted::of_sorted(keys.to_vec());
+        assert!(counted.keys().eq(["1", "2", "5", "9"]));
+        for key in &keys {
+            let rest = counted.0.get(key).copied();
+            assert_eq!(counted.remove(key), rest == Some(1));
+        }
+        assert_eq!(counted.keys().count(), 0);
     }
 }

@@ -25,6 +25,7 @@ mod edit;
 mod install;
 mod keyed;
 mod pace;
+mod parallel;
 mod publish;
 mod rdata;
 mod reader;
@@ -36,7 +37,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Corrupt, Writer, open_client, open_server};
+pub use apply::{Corrupt, Recovery, Writer, open_client, open_server};
 pub use command::{Command, Deregistration, Location, Operation, Outcome, Refusal, Registration};
 pub use reader::Reader;
 pub use state::{CheckEntry, Instance, LocationEntry, NodeEntry, ServiceEntry, State};

@@ -4,7 +4,7 @@
 //! always that of the published state.
 //! **Invariant**: at most one new view for each slot and batch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::types::{NodeName, Service, ServiceId, ServiceName};
@@ -12,7 +12,8 @@ use crate::types::{NodeName, Service, ServiceId, ServiceName};
 use super::edit::{Broken, Changes};
 use super::index::{DnsIndex, Links, Slot};
 use super::pace::Pace;
-use super::state::{ServiceEntry, State};
+use super::parallel;
+use super::state::{NodeEntry, ServiceEntry, State};
 use super::view::{Eligibility, NodeView, ServiceView, eligibility};
 
 /// New views, ready to be published.
@@ -48,6 +49,19 @@ pub(super) fn prepare(old: &State, new: &State, changes: &Changes) -> Result<Vie
     Ok(Views { nodes, services })
 }
 
+/// The views of all that `state` has, where nothing is published yet.
+pub(super) fn whole(state: &State) -> Views {
+    let nodes = state.nodes().map(|entry| link_node(entry)).collect();
+    // Each instance asks for its node: a hash takes less than comparing names on the way down a tree.
+    let hosts = state.nodes().map(|entry| (&entry.node.name, entry));
+    let hosts: HashMap<_, _> = hosts.collect();
+    let services: Vec<_> = state.services().collect();
+    let services = parallel::map(&services, |entry| {
+        link_service(entry, |name| hosts.get(name).copied())
+    });
+    Views { nodes, services }
+}
+
 /// Publishes `views`: each slot's view before its link, each empty slot before it is unlinked.
 pub(super) fn commit(dns: &DnsIndex, views: Views) {
     store(&dns.nodes, views.nodes);
@@ -75,15 +89,24 @@ fn store<V>(links: &Links<V>, updates: Vec<Update<V>>) {
 fn node_update(old: &State, new: &State, name: &NodeName) -> Option<Update<NodeView>> {
     match (old.nodes.get(name), new.nodes.get(name)) {
         (None, None) => None,
-        (None, Some(entry)) => Some(Update::Link(
-            name.folded(),
-            Arc::clone(&entry.slot),
-            Arc::clone(&entry.view),
-        )),
+        (None, Some(entry)) => Some(link_node(entry)),
         (Some(before), Some(entry)) => (!Arc::ptr_eq(&before.view, &entry.view))
             .then(|| Update::Store(Arc::clone(&entry.slot), Arc::clone(&entry.view))),
         (Some(before), None) => Some(Update::Unlink(name.folded(), Arc::clone(&before.slot))),
     }
+}
+
+fn link_node(entry: &NodeEntry) -> Update<NodeView> {
+    let name = entry.node.name.folded();
+    Update::Link(name, Arc::clone(&entry.slot), Arc::clone(&entry.view))
+}
+
+fn link_service<'a>(
+    entry: &ServiceEntry,
+    node: impl Fn(&NodeName) -> Option<&'a Arc<NodeEntry>>,
+) -> Update<ServiceView> {
+    let view = Arc::new(ServiceView::build(entry, node));
+    Update::Link(entry.name.folded(), Arc::clone(&entry.slot), view)
 }
 
 fn service_update(
@@ -98,11 +121,10 @@ fn service_update(
     };
     let slot = Arc::clone(&entry.slot);
     let Some(current) = slot.load().as_ref().map(Arc::clone) else {
-        let view = Arc::new(ServiceView::build(new, entry));
-        return Ok(Some(Update::Link(name.folded(), slot, view)));
+        return Ok(Some(link_service(entry, |name| new.nodes.get(name))));
     };
     let view = if is_mostly_new(entry, owners.len()) {
-        Some(ServiceView::build(new, entry))
+        Some(ServiceView::build(entry, |name| new.nodes.get(name)))
     } else {
         revise(&current, old, new, entry, owners)?
     };

@@ -4,7 +4,8 @@
 //! node with what is on it, then the numbers of each, without which it is not whole. `chunks` has
 //! the frames around that, `rows` the fields of each entry, `stored` those of the model.
 //!
-//! Both ways it streams: beside the state, memory is taken for a chunk and one entry.
+//! Both ways it streams: beside the state, memory is taken for a chunk and one entry where it is
+//! written, for a few chunks and their entries where it is read.
 //!
 //! **Invariant**: equal states have equal octets, on every server, however each came by its state.
 //! So the octets also tell whether two servers hold the same ([`State::digest`]).
@@ -13,9 +14,12 @@ mod chunks;
 mod rows;
 
 use std::io;
+use std::panic::resume_unwind;
+use std::sync::mpsc;
+use std::thread;
 
 use super::edit::Broken;
-use super::edit::build::Builder;
+use super::edit::build::{Builder, Host, Hosted, ServiceRow};
 use super::state::State;
 use super::stored::{Decoder, StoredError};
 
@@ -107,28 +111,144 @@ pub fn write(state: &State, out: &mut impl io::Write) -> io::Result<()> {
 /// Reads the state that [`write()`] wrote, streaming, and no further than to its end. It is on its
 /// own: nobody sees it before [`Writer::install`](super::Writer::install).
 ///
+/// One thread reads, checks and decodes, while this one makes a state of it.
+///
 /// # Errors
 /// [`SnapshotError`].
-pub fn read(input: &mut impl io::Read) -> Result<State, SnapshotError> {
+pub fn read(input: &mut (impl io::Read + Send)) -> Result<State, SnapshotError> {
+    let (entries, queue) = mpsc::sync_channel(PORTIONS_MAX);
+    thread::scope(|scope| {
+        let decoding = thread::Builder::new()
+            .name("herald-decode".to_owned())
+            .spawn_scoped(scope, move || decode(input, &entries))
+            .map_err(SnapshotError::Read)?;
+        let mut reading = Reading::default();
+        let read = queue
+            .iter()
+            .flatten()
+            .try_for_each(|entry| reading.entry(entry));
+        // Who decodes ends where nobody wants more.
+        drop(queue);
+        let decoded = decoding.join().unwrap_or_else(|panic| resume_unwind(panic));
+        read?;
+        decoded?;
+        reading.finish()
+    })
+}
+
+/// Portions of entries that may wait to be built in, each those of one chunk.
+const PORTIONS_MAX: usize = 4;
+
+/// What the state is made of.
+#[derive(Debug)]
+enum Entry {
+    Tables(Heads),
+    Service(ServiceRow),
+    Node(Box<Hosted>),
+    End(Counts),
+}
+
+/// Hands on what `input` holds, until its end or until nobody wants more.
+fn decode(
+    input: &mut impl io::Read,
+    entries: &mpsc::SyncSender<Vec<Entry>>,
+) -> Result<(), SnapshotError> {
     let mut chunks = ChunkReader::start(input)?;
-    let mut reading = Reading::default();
+    let mut decoding = Decoding::default();
     let mut pending = Vec::new();
     let mut section = Section::Tables;
     loop {
-        let next = chunks.next(&mut pending, section)?;
-        section = next;
+        section = chunks.next(&mut pending, section)?;
         let mut from = Decoder::new(&pending, 0);
-        let done = loop {
-            match from.whole_record() {
-                Ok(Some(entry)) => reading.entry(section, entry, &chunks)?,
-                Ok(None) => break from.len(),
-                Err(cause) => return Err(chunks.failed(cause)),
-            }
-        };
-        pending.drain(..pending.len() - done);
-        if section == Section::End {
-            return reading.finish(pending.is_empty());
+        while let Some(entry) = from.whole_record().map_err(|cause| chunks.failed(cause))? {
+            let taken = decoding.take(section, entry);
+            taken.map_err(|error| error.tell(|cause| chunks.failed(cause)))?;
         }
+        let done = pending.len() - from.len();
+        pending.drain(..done);
+        let wanted = entries.send(std::mem::take(&mut decoding.portion)).is_ok();
+        if section == Section::End && !pending.is_empty() {
+            return Err(Broken(SHORT).into());
+        }
+        if section == Section::End || !wanted {
+            return Ok(());
+        }
+    }
+}
+
+/// What is wrong with a snapshot that lacks something.
+const SHORT: &str = "it does not hold what its end says";
+
+/// Why an entry is of no use.
+enum Unfit {
+    Stored(StoredError),
+    Broken(Broken),
+}
+
+impl From<StoredError> for Unfit {
+    fn from(error: StoredError) -> Self {
+        Self::Stored(error)
+    }
+}
+
+impl From<Broken> for Unfit {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+impl Unfit {
+    fn tell(self, failed: impl FnOnce(StoredError) -> SnapshotError) -> SnapshotError {
+        match self {
+            Self::Stored(cause) => failed(cause),
+            Self::Broken(broken) => broken.into(),
+        }
+    }
+}
+
+/// Entries on their way.
+#[derive(Debug, Default)]
+struct Decoding {
+    /// The node that instances and checks are added to.
+    open: Option<Host>,
+    portion: Vec<Entry>,
+}
+
+impl Decoding {
+    fn take(&mut self, section: Section, mut from: Decoder<'_>) -> Result<(), Unfit> {
+        let from = &mut from;
+        if section != Section::Nodes {
+            self.close()?;
+        }
+        self.portion.push(match section {
+            Section::Tables => Entry::Tables(Heads::take(from)?),
+            Section::Services => Entry::Service(rows::take_service(from)?),
+            Section::Nodes => return self.part(NodePart::take(from)?),
+            Section::End => Entry::End(Counts::take(from)?),
+        });
+        Ok(())
+    }
+
+    fn part(&mut self, part: NodePart) -> Result<(), Unfit> {
+        match (part, &mut self.open) {
+            (NodePart::Node(row), _) => {
+                self.close()?;
+                self.open = Some(Host::new(row));
+            }
+            (NodePart::Instance(row), Some(host)) => host.instance(row)?,
+            (NodePart::Check(row), Some(host)) => host.check(row)?,
+            (NodePart::Instance(_), None) => Err(Broken("an instance without its node"))?,
+            (NodePart::Check(_), None) => Err(Broken("a check without its node"))?,
+        }
+        Ok(())
+    }
+
+    /// The open node is whole.
+    fn close(&mut self) -> Result<(), Broken> {
+        if let Some(host) = self.open.take() {
+            self.portion.push(Entry::Node(Box::new(host.close()?)));
+        }
+        Ok(())
     }
 }
 
@@ -142,48 +262,29 @@ struct Reading {
 }
 
 impl Reading {
-    fn entry<R>(
-        &mut self,
-        section: Section,
-        mut entry: Decoder<'_>,
-        chunks: &ChunkReader<'_, R>,
-    ) -> Result<(), SnapshotError> {
-        let failed = |cause| chunks.failed(cause);
-        let entry = &mut entry;
-        match section {
-            Section::Tables if self.heads.is_none() => {
-                self.heads = Some(Heads::take(entry).map_err(failed)?);
-            }
-            Section::End if self.told.is_none() => {
-                self.told = Some(Counts::take(entry).map_err(failed)?);
-            }
-            Section::Tables | Section::End => return Err(Broken("an entry comes twice").into()),
-            Section::Services => {
+    fn entry(&mut self, entry: Entry) -> Result<(), Broken> {
+        match entry {
+            Entry::Tables(heads) if self.heads.is_none() => self.heads = Some(heads),
+            Entry::End(counts) if self.told.is_none() => self.told = Some(counts),
+            Entry::Tables(_) | Entry::End(_) => return Err(Broken("an entry comes twice")),
+            Entry::Service(row) => {
                 self.found.services += 1;
-                let row = rows::take_service(entry).map_err(failed)?;
                 self.builder.service(row)?;
             }
-            Section::Nodes => match NodePart::take(entry).map_err(failed)? {
-                NodePart::Node(row) => {
-                    self.found.nodes += 1;
-                    self.builder.node(row)?;
-                }
-                NodePart::Instance(row) => {
-                    self.found.instances += 1;
-                    self.builder.instance(row)?;
-                }
-                NodePart::Check(row) => {
-                    self.found.checks += 1;
-                    self.builder.check(row)?;
-                }
-            },
+            Entry::Node(hosted) => {
+                let (instances, checks) = hosted.counts();
+                self.found.nodes += 1;
+                self.found.instances += instances as u64;
+                self.found.checks += checks as u64;
+                self.builder.node(*hosted)?;
+            }
         }
         Ok(())
     }
 
-    fn finish(self, whole: bool) -> Result<State, SnapshotError> {
-        if !whole || self.told.as_ref() != Some(&self.found) {
-            return Err(Broken("it does not hold what its end says").into());
+    fn finish(self) -> Result<State, SnapshotError> {
+        if self.told.as_ref() != Some(&self.found) {
+            return Err(Broken(SHORT).into());
         }
         let heads = self.heads.ok_or(Broken("it has no indexes"))?;
         Ok(self.builder.finish(heads.applied, heads.tables)?)

@@ -29,6 +29,14 @@ impl Tally {
         };
         step(figure, added);
     }
+
+    /// What another one counted comes to this one.
+    pub(super) fn add(&mut self, other: Self) {
+        self.instances += other.instances;
+        self.passing += other.passing;
+        self.warning += other.warning;
+        self.critical += other.critical;
+    }
 }
 
 fn step(figure: &mut u64, added: bool) {

@@ -13,7 +13,7 @@ use crate::types::{Address, Node, NodeName, Service, ServiceId, ServiceName, Sta
 
 use super::index::with_reversed_end;
 use super::rdata;
-use super::state::{CheckEntry, Instance, NodeEntry, ServiceEntry, State};
+use super::state::{CheckEntry, Instance, NodeEntry, ServiceEntry};
 use super::subset::Subset;
 
 /// What DNS needs of a node.
@@ -349,13 +349,16 @@ impl ServiceView {
         })
     }
 
-    /// The view of a whole service, made from nothing.
-    pub(super) fn build(state: &State, service: &ServiceEntry) -> Self {
+    /// The view of a whole service, made from nothing; `node` finds nodes.
+    pub(super) fn build<'a>(
+        service: &ServiceEntry,
+        node: impl Fn(&NodeName) -> Option<&'a Arc<NodeEntry>>,
+    ) -> Self {
         let mut all = Vec::with_capacity(service.len());
         let mut by_tag = std::collections::BTreeMap::<_, Vec<_>>::new();
         for instance in service.instances() {
             // An instance always has a node: see `edit`.
-            let Some(node) = state.nodes.get(&instance.node) else {
+            let Some(node) = node(&instance.node) else {
                 continue;
             };
             let eligibility = eligibility(node, instance);

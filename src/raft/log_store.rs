@@ -8,6 +8,7 @@
 //! **Invariant**: whatever was acknowledged is there after the power fails.
 //! **Invariant**: what is read is what was written, or an error.
 
+mod claim;
 mod decided;
 mod disk;
 mod facts;
@@ -43,6 +44,7 @@ use self::window::Window;
 use self::writer::{Shared, Waiter};
 use super::types::{ServerId, Types};
 
+pub(super) use self::claim::Claim;
 pub(super) use self::disk::{OpenError, remedy};
 pub use self::load::{Load, LoadError, open as open_load, run as run_load};
 pub(super) use self::writer::{Condition, is_full};
@@ -95,10 +97,24 @@ impl LogStore {
         recent_max: usize,
         tasks: &Tasks,
     ) -> Result<Self, OpenError> {
-        let (disk, window) = match directory {
+        let claim = directory.map(Claim::take).transpose()?;
+        Self::open_in(claim, recent_max, tasks)
+    }
+
+    /// Opens the log in a directory that was taken before, so that what is beside the log can be
+    /// read at the same time.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub(super) fn open_claimed(claim: Option<Claim>, tasks: &Tasks) -> Result<Self, OpenError> {
+        Self::open_in(claim, RECENT_OCTETS_MAX, tasks)
+    }
+
+    fn open_in(claim: Option<Claim>, recent_max: usize, tasks: &Tasks) -> Result<Self, OpenError> {
+        let (disk, window) = match claim {
             None => (None, Window::new(Facts::default(), None)),
-            Some(directory) => {
-                let (disk, window) = Disk::open(directory, recent_max)?;
+            Some(claim) => {
+                let (disk, window) = Disk::open(claim, recent_max)?;
                 (Some(disk), window)
             }
         };

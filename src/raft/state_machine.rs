@@ -1,14 +1,16 @@
 //! The end of the log: hands what is decided to the catalog's one writer, in batches, and makes and
 //! takes in snapshots.
 //!
-//! Owns what is applied here; `thread` has the [`Writer`] on a thread of its own, since applying is
+//! Owns what is applied here; `thread` has the catalog's writer on a thread of its own, since applying is
 //! pure computation that must hold up nobody. What lasts is the log and the snapshots: the catalog
-//! itself is in memory, so a start reads the newest snapshot and applies the log behind it.
+//! itself is in memory, so a start reads the newest snapshot and applies the log behind it
+//! (`recovery`).
 //!
 //! **Invariant**: a batch is published whole, then its index, then its outcomes.
 //! **Invariant**: an entry that cannot be applied stops Raft on this server with nothing of its
 //! batch published; reads go on.
 
+mod recovery;
 mod thread;
 mod volume;
 
@@ -25,7 +27,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{Notify, watch};
 
-use crate::catalog::{State, Writer};
+use crate::catalog::State;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::task::Tasks;
@@ -36,6 +38,8 @@ use super::snapshots::{Image, Kept, Loaded, write};
 use super::types::{Reply, Types};
 use thread::{ApplyThread, Decided};
 use volume::Volume;
+
+pub(super) use recovery::{Recovered, recover};
 
 /// Entries that are applied and published together, at most.
 const BATCH_LENGTH_MAX: usize = 512;
@@ -118,39 +122,31 @@ pub(super) struct StateMachine {
     membership: StoredMembershipOf<Types>,
 }
 
-/// Why the catalog cannot be made ready.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SetUpError {
-    #[error("cannot start a thread: {0}")]
-    Thread(#[source] io::Error),
-    #[error(transparent)]
-    Install(io::Error),
-}
-
 impl StateMachine {
-    /// Starts the thread around the writer, with the state of the snapshot that was kept.
+    /// Starts the thread around the writer, behind what a start has applied.
     ///
     /// # Errors
-    /// [`SetUpError`].
-    pub(super) async fn start(
-        writer: Writer,
+    /// The system refuses a thread.
+    pub(super) fn start(
+        recovered: Recovered,
         kept: Kept,
-        loaded: Option<Loaded>,
         told: Told,
         tasks: &Tasks,
-    ) -> Result<Self, SetUpError> {
-        let thread = ApplyThread::start(writer, told.clone(), tasks).map_err(SetUpError::Thread)?;
-        let mut machine = Self {
+    ) -> io::Result<Self> {
+        let Recovered { writer, position } = recovered;
+        let thread = ApplyThread::start(writer, told.clone(), tasks)?;
+        let machine = Self {
             thread,
             kept,
             told,
-            applied: None,
-            membership: StoredMembershipOf::<Types>::default(),
+            applied: position.applied,
+            membership: position.membership,
         };
-        if let Some(Loaded { meta, state }) = loaded {
-            let installed = machine.take(&meta, state).await;
-            installed.map_err(SetUpError::Install)?;
-        }
+        let index = Index(position.applied.map_or(0, |id| id.index));
+        machine.told.applied.send_replace(index);
+        machine.told.commands.inc_by(position.commands);
+        *machine.told.volume() = position.volume;
+        machine.told.grown.notify_one();
         Ok(machine)
     }
 

@@ -34,13 +34,14 @@ impl Meta {
     /// Takes pairs as they are, later ones winning: for pairs that need no check (the catalog API
     /// accepts any).
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let boxed = |(key, value): (String, String)| (key.into(), value.into());
+        let pairs: Box<[(Box<str>, Box<str>)]> = pairs.into_iter().map(boxed).collect();
+        // As they come from a log or a snapshot, which hold millions of them.
+        if pairs.is_sorted_by(|(left, _), (right, _)| left < right) {
+            return Self(pairs);
+        }
         let sorted: std::collections::BTreeMap<_, _> = pairs.into_iter().collect();
-        Self(
-            sorted
-                .into_iter()
-                .map(|(key, value)| (key.into(), value.into()))
-                .collect(),
-        )
+        Self(sorted.into_iter().collect())
     }
 
     /// Takes pairs after the checks of the agent API: at most 64 pairs; keys of 1 to 128 octets of

@@ -235,11 +235,17 @@ impl ServiceEntry {
     /// Takes names and tags from what is stored already where they are equal, so that they are in
     /// memory once.
     pub(super) fn share_parts(&self, service: &mut Service) {
+        let neighbour = self.instances.get_max();
+        self.share_with(neighbour.map(|ByOwner(neighbour)| neighbour), service);
+    }
+
+    /// The same, with all tags of `neighbour` if they are equal.
+    pub(super) fn share_with(&self, neighbour: Option<&Arc<Instance>>, service: &mut Service) {
         if self.name.same_spelling(&service.name) {
             service.name = self.name.clone();
         }
-        let neighbour = self.instances.get_max();
-        if let Some(ByOwner(neighbour)) = neighbour.filter(|n| n.0.service.tags == service.tags) {
+        let neighbour = neighbour.filter(|neighbour| neighbour.service.tags == service.tags);
+        if let Some(neighbour) = neighbour {
             service.tags = Arc::clone(&neighbour.service.tags);
         } else {
             let held = |tag: &Arc<str>| Arc::clone(self.tags.held(tag).unwrap_or(tag));
@@ -255,7 +261,7 @@ type Listed<'a> = (
 );
 
 /// Lists the tags and the address of an instance that its service has taken in.
-pub(super) fn enlist(entry: &mut ServiceEntry, (tags, addresses): Listed<'_>, service: &Service) {
+fn enlist(entry: &mut ServiceEntry, (tags, addresses): Listed<'_>, service: &Service) {
     for tag in distinct(&service.tags) {
         if entry.tags.add(Arc::clone(tag)) {
             tags.add(tag.to_ascii_lowercase().into());
@@ -272,7 +278,7 @@ pub(in crate::catalog) fn is_same_service(left: &Service, right: &Service) -> bo
 }
 
 /// Each tag once. Sorted, since a registration may bring very many.
-fn distinct(tags: &[Arc<str>]) -> Vec<&Arc<str>> {
+pub(super) fn distinct(tags: &[Arc<str>]) -> Vec<&Arc<str>> {
     let mut distinct: Vec<&Arc<str>> = tags.iter().collect();
     distinct.sort_unstable();
     distinct.dedup();

@@ -428,7 +428,7 @@ pub(super) fn check_views(catalog: &Catalog) {
         let slot = dns.service(&entry.name.folded()).unwrap();
         assert!(Arc::ptr_eq(&slot, &entry.slot));
         let view = slot.load().clone().unwrap();
-        let fresh = ServiceView::build(&state, entry);
+        let fresh = ServiceView::build(entry, |name| state.nodes.get(name));
         assert_eq!(format!("{view:?}"), format!("{fresh:?}"));
         check_subset(&view.all);
         for (_, subset) in view.subsets() {

@@ -81,6 +81,38 @@ proptest! {
     }
 
     #[test]
+    fn a_start_shows_what_snapshot_and_log_say_and_nothing_before(
+        log in any_log(),
+        cut in any::<prop::sample::Index>(),
+        length in 1..20_usize,
+    ) {
+        let cut = cut.index(log.len() + 1);
+        let mut whole = Catalog::new();
+        apply_all(&mut whole, &log[..cut]);
+        let kept = restored(&octets(&whole.reader.state()));
+        apply_all(&mut whole, &log[cut..]);
+        let (writer, reader) = open_server();
+        let mut recovery = writer.recover(kept).unwrap();
+        for operations in log[cut..].chunks(length) {
+            let mut index = recovery.applied();
+            let portion = operations.iter().map(|operations| {
+                index = index.next();
+                let operations = operations.clone();
+                (index, Command { request: 0, operations })
+            });
+            recovery.apply(portion.collect()).unwrap();
+            prop_assert_eq!(reader.applied(), Index::ZERO);
+            prop_assert_eq!(reader.state().node_count(), 0);
+        }
+        let mut started = Catalog { writer: recovery.finish(), reader };
+        assert_same(&whole, &started);
+        // It goes on like any other.
+        apply_all(&mut whole, &log);
+        apply_all(&mut started, &log);
+        assert_same(&whole, &started);
+    }
+
+    #[test]
     fn any_state_can_follow_any_other(before in any_log(), after in any_log()) {
         let (mut one, mut other) = (Catalog::new(), Catalog::new());
         apply_all(&mut one, &before);
@@ -401,4 +433,12 @@ fn an_older_or_different_state_is_not_installed() {
         &catalog.reader.dns().service(b"web").unwrap()
     ));
     assert_eq!(text(&catalog), before);
+}
+
+#[test]
+fn what_readers_have_seen_is_not_recovered_over() {
+    let catalog = web();
+    let same = restored(&octets(&catalog.reader.state()));
+    let corrupt = catalog.writer.recover(same).unwrap_err();
+    assert_eq!(corrupt.index, catalog.reader.applied());
 }

@@ -2,13 +2,11 @@
 //!
 //! A torn tail cannot exist: a transaction is in the file as a whole or not at all. So whatever
 //! does not read as it was written is damage, and is told as such; nothing is dropped in silence.
-//!
-//! **Invariant**: one process has the directory open; the system releases it with the process.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -20,6 +18,7 @@ use redb::{
 
 use crate::raft::types::Types;
 
+use super::claim::Claim;
 use super::decided::{Decided, confirmed};
 use super::facts::{Fact, Facts};
 use super::record::{FORMAT, decode_entry, decode_format, encode_entry, seal, unseal, weight};
@@ -118,14 +117,15 @@ impl Open {
 }
 
 impl Disk {
-    /// Opens `directory/log.redb`, or makes it, and reads all of it once: every value is checked,
-    /// and every index follows the one before it.
+    /// Opens `log.redb` in a directory, or makes it, and reads all of it once: every value is
+    /// checked, and every index follows the one before it.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub(super) fn open(directory: &Path, recent_max: usize) -> Result<(Self, Window), OpenError> {
+    pub(super) fn open(claim: Claim, recent_max: usize) -> Result<(Self, Window), OpenError> {
+        let Claim { directory, lock } = claim;
+        let directory = directory.as_path();
         let path = directory.join(FILE);
-        let lock = lock(directory, &path)?;
         let decided = Decided::open(directory);
         let (decided, told) = decided.map_err(|source| OpenError::Io {
             path: path.clone(),
@@ -305,25 +305,6 @@ fn not_readable(index: u64, reason: &str) -> io::Error {
 
 fn closed() -> io::Error {
     io::Error::other("the log is closed")
-}
-
-/// Takes the directory for this process.
-fn lock(directory: &Path, path: &Path) -> Result<File, OpenError> {
-    let io = |source| OpenError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(directory).map_err(io)?;
-    let lock = File::open(directory).map_err(io)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
-            path: path.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => Err(io(error)),
-    }
 }
 
 fn settings() -> Builder {

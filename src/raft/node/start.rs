@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::Writer;
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::raft::log_store::{LogStore, remedy};
+use crate::raft::log_store::{Claim, LogStore, remedy};
 use crate::raft::peer::Asks;
 use crate::raft::proposer::{self, Proposer};
-use crate::raft::snapshots::{Image, Kept};
-use crate::raft::state_machine::{StateMachine, Told};
+use crate::raft::snapshots::{Image, Kept, Loaded};
+use crate::raft::state_machine::{StateMachine, Told, recover};
 use crate::raft::types::Types;
 use crate::raft::{StartError, Wires};
 use crate::task::Tasks;
@@ -124,24 +124,24 @@ where
 {
     let (config, tasks) = (&parts.config, &parts.tasks);
     let directory = config.directory.as_deref();
-    let mut log = LogStore::open(directory, tasks).map_err(log_error)?;
+    let (mut log, kept, loaded) = open_kept(config, tasks).await?;
     let fresh = log.owner().is_none() && !log.has_promised();
     let recall = recall::Recall::open(directory, fresh).map_err(log_error)?;
     let recall = Arc::new(recall);
     own(&log, config).await?;
     parts.cluster.send_replace(log.cluster());
-    let (kept, loaded) = Kept::open(directory).map_err(log_error)?;
     let reaches = loaded.as_ref().and_then(|loaded| loaded.meta.last_log_id);
     let state = log.get_log_state().await.map_err(log_error)?;
     if state.last_purged_log_id > reaches {
         return Err(StartError::Log(gap(config)));
     }
+    let recovered = recover(parts.writer, loaded, &mut log).await;
+    let recovered = recovered.map_err(log_error)?;
     let told = Told::new(&parts.metrics);
-    let machine = StateMachine::start(parts.writer, kept.clone(), loaded, told.clone(), tasks);
-    let machine = machine.await.map_err(log_error)?;
+    let machine = StateMachine::start(recovered, kept.clone(), told.clone(), tasks);
+    let machine = machine.map_err(StartError::Thread)?;
     let library_config = timers::config(config.multiplier, config.compaction).validate();
     let library_config = Arc::new(library_config.map_err(log_error)?);
-    // What is decided is applied in here, before the first message is taken.
     let library = Library::new(
         config.id,
         library_config,
@@ -194,6 +194,25 @@ where
         _running: parts.running.drop_guard(),
     };
     Ok((Arc::new(node), proposer))
+}
+
+/// Opens the log, and reads the newest snapshot beside it: both take their time, and neither needs
+/// the other.
+async fn open_kept(
+    config: &Config,
+    tasks: &Tasks,
+) -> Result<(LogStore, Kept, Option<Loaded>), StartError> {
+    let start = clock::monotonic();
+    let directory = config.directory.clone();
+    let claim = directory.as_deref().map(Claim::take).transpose();
+    let claim = claim.map_err(log_error)?;
+    let reading = tokio::task::spawn_blocking(move || Kept::open(directory.as_deref()));
+    let log = LogStore::open_claimed(claim, tasks).map_err(log_error)?;
+    tracing::debug!("the log was read in {:?}", start.elapsed());
+    let read = reading.await.map_err(log_error)?;
+    let (kept, loaded) = read.map_err(log_error)?;
+    tracing::debug!("the snapshot was read in {:?}", start.elapsed());
+    Ok((log, kept, loaded))
 }
 
 /// Makes the log this server's, unless it is another one's.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::catalog::{Outcome, State, Writer, stored};
+use crate::catalog::{Outcome, State, Writer};
 use crate::clock;
 use crate::task::Tasks;
 use crate::types::Index;
 
 use super::Told;
+use super::recovery::decode;
 
 /// One entry of the log.
 #[derive(Debug)]
@@ -107,10 +108,7 @@ impl Applier {
         let mut commands = Vec::with_capacity(batch.len());
         for Decided { index, command } in batch {
             let Some(octets) = command else { continue };
-            let command = stored::decode(&octets).map_err(|error| {
-                stop(format!("entry {index} of the log cannot be read: {error}"))
-            })?;
-            commands.push((index, command));
+            commands.push((index, decode(index, &octets)?));
         }
         let outcomes = if commands.is_empty() {
             Vec::new()
@@ -143,7 +141,7 @@ impl Applier {
 }
 
 /// Says once what has happened and what to do.
-fn stop(what: String) -> io::Error {
+pub(super) fn stop(what: String) -> io::Error {
     tracing::error!(
         "{what}; this server takes no more writes and goes on answering from memory. Run the \
          release that the other servers run; if it is the same, move this server's data directory \
