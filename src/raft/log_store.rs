@@ -9,6 +9,7 @@
 //! **Invariant**: what is read is what was written, or an error.
 
 mod claim;
+mod condition;
 mod decided;
 mod disk;
 mod facts;
@@ -16,6 +17,7 @@ mod load;
 mod record;
 #[cfg(test)]
 mod tests;
+mod view;
 mod window;
 mod writer;
 
@@ -45,9 +47,9 @@ use self::writer::{Shared, Waiter};
 use super::types::{ServerId, Types};
 
 pub(super) use self::claim::Claim;
+pub(super) use self::condition::{Condition, is_full};
 pub(super) use self::disk::{OpenError, remedy};
 pub use self::load::{Load, LoadError, open as open_load, run as run_load};
-pub(super) use self::writer::{Condition, is_full};
 
 /// Entries of at most so many octets stay in memory for those who follow closely.
 const RECENT_OCTETS_MAX: usize = 16 << 20;

@@ -142,11 +142,10 @@ async fn a_disk_fills_up(group: u8, who: Full) {
     load.goes_on_at(&[0, 1, 2]).await;
     cluster.all_have_voters(&["s1", "s2", "s3"]).await;
     load.finish(&cluster).await;
-    let said = cluster.servers[full].log();
-    assert!(
-        who == Full::Killed || said.contains("there is room again"),
-        "{said}"
-    );
+    if who != Full::Killed {
+        // It looks once a second.
+        within(async || cluster.servers[full].log().contains("there is room again")).await;
+    }
     // They are unmounted before their directories go.
     drop(disks);
 }

@@ -5,7 +5,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -21,10 +20,11 @@ use crate::raft::types::Types;
 use super::claim::Claim;
 use super::decided::{Decided, confirmed};
 use super::facts::{Fact, Facts};
-use super::record::{FORMAT, decode_entry, decode_format, encode_entry, seal, unseal, weight};
+use super::record::{FORMAT, decode_entry, decode_format, encode_entry, seal, unseal};
+use super::view::View;
 use super::window::Window;
 
-const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+pub(super) const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
 /// The name of the file.
 pub(super) const FILE: &str = "log.redb";
@@ -191,10 +191,8 @@ impl Disk {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let open = open.as_ref().ok_or_else(closed)?;
         let transaction = open.database()?.begin_read().map_err(io_error);
-        Ok(View {
-            transaction: transaction.map_err(|error| self.name(&error))?,
-            path: self.path.clone(),
-        })
+        let transaction = transaction.map_err(|error| self.name(&error))?;
+        Ok(View::new(transaction, self.path.clone()))
     }
 
     /// Opens the file again after a write has failed: all that lasted before is there, and what was
@@ -244,63 +242,6 @@ impl Disk {
             format!("log {}: {error}", self.path.display()),
         )
     }
-}
-
-/// The file as it was at one instant.
-pub(super) struct View {
-    transaction: ReadTransaction,
-    path: PathBuf,
-}
-
-impl View {
-    /// The entries of `range`, from its start; at least one, and not more than `octets_max` unless
-    /// the first is longer.
-    ///
-    /// # Errors
-    /// The disk fails; an entry is damaged, or is not there.
-    pub(super) fn entries(
-        &self,
-        range: Range<u64>,
-        octets_max: usize,
-    ) -> io::Result<Vec<EntryOf<Types>>> {
-        let read = || self.read(range, octets_max);
-        let read = catch_unwind(AssertUnwindSafe(read));
-        let read = read.unwrap_or_else(|_| Err(io::Error::other("the database panicked")));
-        let path = self.path.display();
-        read.map_err(|error| io::Error::new(error.kind(), format!("log {path}: {error}")))
-    }
-
-    fn read(&self, range: Range<u64>, octets_max: usize) -> io::Result<Vec<EntryOf<Types>>> {
-        let table = self.transaction.open_table(ENTRIES).map_err(io_error)?;
-        let mut entries = Vec::new();
-        let (mut expected, mut octets) = (range.start, 0);
-        for row in table.range(range.clone()).map_err(io_error)? {
-            let (index, value) = row.map_err(io_error)?;
-            let index = index.value();
-            if index != expected {
-                return Err(not_readable(expected, "it is not there"));
-            }
-            let entry = decode_entry(index, value.value());
-            let entry = entry.map_err(|error| not_readable(index, &error.to_string()))?;
-            octets += weight(&entry);
-            if octets > octets_max && !entries.is_empty() {
-                return Ok(entries);
-            }
-            entries.push(entry);
-            expected += 1;
-        }
-        if expected < range.end {
-            return Err(not_readable(expected, "it is not there"));
-        }
-        Ok(entries)
-    }
-}
-
-fn not_readable(index: u64, reason: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("entry {index} is damaged: {reason}"),
-    )
 }
 
 fn closed() -> io::Error {
@@ -484,7 +425,7 @@ fn remove(
     Ok(boundary.is_some())
 }
 
-fn io_error(error: impl Into<redb::Error>) -> io::Error {
+pub(super) fn io_error(error: impl Into<redb::Error>) -> io::Error {
     match error.into() {
         redb::Error::Io(error) => error,
         other => io::Error::other(other.to_string()),

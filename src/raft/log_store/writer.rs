@@ -23,9 +23,11 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::clock;
 use crate::raft::types::Types;
 
-use super::disk::{Change, Disk, View};
+use super::condition::{Condition, is_full};
+use super::disk::{Change, Disk};
 use super::facts::Fact;
 use super::record::weight;
+use super::view::View;
 use super::window::Window;
 
 /// Entries that may wait for the disk; then whoever appends waits.
@@ -42,26 +44,6 @@ const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 const ROOM_OCTETS_MIN: u64 = 8 << 20;
 /// At least so many purged entries leave the disk with a transaction.
 const REMOVE_MIN: usize = 4_096;
-
-/// Whether a log can be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::raft) enum Condition {
-    /// It can.
-    Open,
-    /// The disk is full. What is appended waits until there is room, and then lasts.
-    Full,
-    /// A write failed, for this reason. The file is closed, and may be opened again.
-    Failed(Arc<str>),
-    /// Nobody uses it any more, or the agent stops. The file is closed.
-    Closed,
-}
-
-impl Condition {
-    /// Whether it can never be used again.
-    pub(in crate::raft) fn is_over(&self) -> bool {
-        matches!(self, Self::Failed(_) | Self::Closed)
-    }
-}
 
 /// Who is told that something lasts.
 pub(super) enum Waiter {
@@ -508,12 +490,6 @@ impl Queue {
 /// How much room there must be before `queue` is tried again.
 fn room_for(queue: &Queue) -> u64 {
     ROOM_OCTETS_MIN + 2 * queue.octets as u64
-}
-
-/// Whether it is for want of room that a write has failed.
-pub(in crate::raft) fn is_full(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 fn invalid(text: String) -> io::Error {
