@@ -38,9 +38,11 @@ pub(super) fn open_directory(
     let woken = views.clone();
     let datacenter = config.identity.datacenter.clone();
     follow(&membership.lan, datacenter, tasks, move |found| {
-        let Found { alive, failed } = found;
-        tracing::info!(target: "herald::agent", "servers to ask: {alive:?}");
-        servers.set(alive, failed);
+        servers.set(&found.alive, &found.failed);
+        if !found.others {
+            return;
+        }
+        tracing::info!(target: "herald::agent", "servers to ask: {:?}", found.alive);
         if let Some(views) = &woken {
             views.servers_changed();
         }
@@ -54,15 +56,21 @@ pub(super) fn open_directory(
 pub(super) fn tell_servers(config: &Config, lan: &Pool, local: &Local, tasks: &Tasks) {
     let local = local.clone();
     let datacenter = config.identity.datacenter.clone();
-    follow(lan, datacenter, tasks, move |_| local.servers_changed());
+    follow(lan, datacenter, tasks, move |found| {
+        if found.others {
+            local.servers_changed();
+        }
+    });
 }
 
 /// Where the servers of a datacenter take calls, in order.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Found {
     alive: Vec<SocketAddr>,
     /// Those that took calls where nobody else does now.
     failed: Vec<SocketAddr>,
+    /// Whether those that are alive are others than before.
+    others: bool,
 }
 
 /// Calls `change` with the servers there are, now and whenever they are others.
@@ -77,8 +85,9 @@ fn follow(
         let mut changed = lan.members_changed();
         let mut known = Found::default();
         loop {
-            let found = find(&lan.members(), &datacenter);
-            if found != known {
+            let mut found = find(&lan.members(), &datacenter);
+            found.others = found.alive != known.alive;
+            if found.others || found.failed != known.failed {
                 change(&found);
                 known = found;
             }
@@ -102,7 +111,11 @@ fn find(members: &[Member], datacenter: &Datacenter) -> Found {
     let alive = addresses(MemberStatus::Alive);
     let mut failed = addresses(MemberStatus::Failed);
     failed.retain(|address| !alive.contains(address));
-    Found { alive, failed }
+    Found {
+        alive,
+        failed,
+        others: false,
+    }
 }
 
 #[cfg(test)]
