@@ -111,17 +111,21 @@ pub fn write(state: &State, out: &mut impl io::Write) -> io::Result<()> {
 /// Reads the state that [`write()`] wrote, streaming, and no further than to its end. It is on its
 /// own: nobody sees it before [`Writer::install`](super::Writer::install).
 ///
-/// One thread reads, checks and decodes, while this one makes a state of it.
+/// One thread reads, checks and decodes, while this one makes a state of it; where the system has no
+/// thread to give, both are done by this one.
 ///
 /// # Errors
 /// [`SnapshotError`].
 pub fn read(input: &mut (impl io::Read + Send)) -> Result<State, SnapshotError> {
     let (entries, queue) = mpsc::sync_channel(PORTIONS_MAX);
-    thread::scope(|scope| {
+    let from = &mut *input;
+    let both = thread::scope(|scope| {
         let decoding = thread::Builder::new()
             .name("herald-decode".to_owned())
-            .spawn_scoped(scope, move || decode(input, &entries))
-            .map_err(SnapshotError::Read)?;
+            .spawn_scoped(scope, move || {
+                decode(from, |portion| entries.send(portion).is_ok())
+            })
+            .ok()?;
         let mut reading = Reading::default();
         let read = queue
             .iter()
@@ -130,10 +134,28 @@ pub fn read(input: &mut (impl io::Read + Send)) -> Result<State, SnapshotError> 
         // Who decodes ends where nobody wants more.
         drop(queue);
         let decoded = decoding.join().unwrap_or_else(|panic| resume_unwind(panic));
-        read?;
-        decoded?;
-        reading.finish()
-    })
+        Some(
+            read.map_err(SnapshotError::from)
+                .and(decoded)
+                .and_then(|()| reading.finish()),
+        )
+    });
+    both.unwrap_or_else(|| read_alone(input))
+}
+
+/// The same by this thread alone.
+pub(super) fn read_alone(input: &mut impl io::Read) -> Result<State, SnapshotError> {
+    let mut reading = Reading::default();
+    let mut read = Ok(());
+    let decoded = decode(input, |portion| {
+        read = portion
+            .into_iter()
+            .try_for_each(|entry| reading.entry(entry));
+        read.is_ok()
+    });
+    read?;
+    decoded?;
+    reading.finish()
 }
 
 /// Portions of entries that may wait to be built in, each those of one chunk.
@@ -148,10 +170,10 @@ enum Entry {
     End(Counts),
 }
 
-/// Hands on what `input` holds, until its end or until nobody wants more.
+/// Hands on what `input` holds, until its end or until nobody wants more, as `hand_on` says.
 fn decode(
     input: &mut impl io::Read,
-    entries: &mpsc::SyncSender<Vec<Entry>>,
+    mut hand_on: impl FnMut(Vec<Entry>) -> bool,
 ) -> Result<(), SnapshotError> {
     let mut chunks = ChunkReader::start(input)?;
     let mut decoding = Decoding::default();
@@ -166,7 +188,7 @@ fn decode(
         }
         let done = pending.len() - from.len();
         pending.drain(..done);
-        let wanted = entries.send(std::mem::take(&mut decoding.portion)).is_ok();
+        let wanted = hand_on(std::mem::take(&mut decoding.portion));
         if section == Section::End && !pending.is_empty() {
             return Err(Broken(SHORT).into());
         }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::model::{any_log, check_views, keys};
 use super::*;
 use crate::catalog::State;
-use crate::catalog::snapshot::{SnapshotError, read, write};
+use crate::catalog::snapshot::{SnapshotError, read, read_alone, write};
 
 fn octets(state: &State) -> Vec<u8> {
     let mut octets = Vec::new();
@@ -17,7 +17,10 @@ fn octets(state: &State) -> Vec<u8> {
 }
 
 fn restored(octets: &[u8]) -> State {
-    read(&mut &octets[..]).unwrap()
+    let state = read(&mut &octets[..]).unwrap();
+    let alone = read_alone(&mut &octets[..]).unwrap();
+    assert_eq!(state.digest(), alone.digest());
+    state
 }
 
 fn text(catalog: &Catalog) -> String {
@@ -135,6 +138,7 @@ proptest! {
         for (place, bit) in places {
             let place = place.index(octets.len());
             prop_assert!(read(&mut &octets[..place]).is_err(), "{} octets", place);
+            prop_assert!(read_alone(&mut &octets[..place]).is_err(), "{} octets", place);
             octets[place] ^= 1 << bit;
             prop_assert!(read(&mut &octets[..]).is_err(), "octet {}", place);
             octets[place] ^= 1 << bit;
