@@ -17,7 +17,6 @@ use crate::raft::snapshots::Loaded;
 use crate::raft::types::Types;
 use crate::types::Index;
 
-use super::thread::stop;
 use super::volume::Volume;
 
 /// Portions of the log that may wait to be applied.
@@ -124,13 +123,13 @@ impl Position {
 /// It is damaged, or of a later release.
 pub(super) fn decode(index: Index, octets: &[u8]) -> io::Result<Command> {
     let command = stored::decode(octets);
-    command.map_err(|error| stop(format!("entry {index} of the log cannot be read: {error}")))
+    command.map_err(|error| useless(&format!("entry {index} of the log cannot be read: {error}")))
 }
 
 /// Applies all that comes, and shows what that gives.
 fn apply(writer: Writer, state: State, mut queue: mpsc::Receiver<Portion>) -> io::Result<Writer> {
     let start = clock::monotonic();
-    let corrupt = |corrupt: Corrupt| stop(corrupt.to_string());
+    let corrupt = |corrupt: Corrupt| useless(&corrupt.to_string());
     let mut recovery = writer.recover(state).map_err(corrupt)?;
     while let Some(portion) = queue.blocking_recv() {
         recovery.apply(portion).map_err(corrupt)?;
@@ -140,4 +139,12 @@ fn apply(writer: Writer, state: State, mut queue: mpsc::Receiver<Portion>) -> io
     let writer = recovery.finish();
     tracing::debug!("the catalog was shown in {:?}", start.elapsed());
     Ok(writer)
+}
+
+/// Why a server does not start, and what to do.
+fn useless(what: &str) -> io::Error {
+    io::Error::other(format!(
+        "{what}; start the release that the other servers run, or, if this is it, move the directory \
+         raft in the data directory away: the server then gets everything from the others"
+    ))
 }
