@@ -131,19 +131,25 @@ impl Core {
         }
     }
 
+    /// Whether the log waits for room on the disk.
+    pub(super) fn is_full(&self) -> bool {
+        *self.log.borrow() == Condition::Full
+    }
+
     /// Appends commands to the log, if this server leads, and waits for their outcomes, at most
     /// `deadline`. One result each.
     pub(super) async fn submit(&self, commands: Vec<Bytes>) -> Vec<Result<Outcome, Fate>> {
         let count = commands.len();
-        if *self.log.borrow() == Condition::Full {
+        if self.is_full() {
             return vec![Err(Fate::NoRoom); count];
         }
         let mut results = Vec::with_capacity(count);
         let commands = commands.into_iter().map(Proposal);
-        let Ok(mut written) = self.library.client_write_many(commands).await else {
-            return vec![Err(Fate::Stopped); count];
-        };
         let collect = async {
+            let Ok(mut written) = self.library.client_write_many(commands).await else {
+                results.resize(count, Err(Fate::Stopped));
+                return;
+            };
             while let Some(result) = written.next().await {
                 results.push(match result {
                     Ok(Ok(written)) => outcome(written.response),

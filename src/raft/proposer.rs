@@ -32,7 +32,8 @@ pub(super) const COMMAND_OCTETS_MAX: usize = 4 << 20;
 pub struct Bounds {
     /// Commands that may wait; further ones are refused at once. Default 4,096.
     pub queue_length_max: usize,
-    /// Commands given to the leader together. Default 512.
+    /// Commands of one server that are given to the leader together. Default 512; the leader adds
+    /// what another server has brought.
     pub batch_length_max: usize,
     /// Longest wait for an outcome where the request names no deadline. Default 10 s.
     pub deadline: Duration,
@@ -67,9 +68,10 @@ pub enum ProposeError {
     /// writing. Nothing changed.
     #[error("No cluster leader")]
     NoLeader,
-    /// The disk of this server is full, and it leads, since no other server can. Nothing changed;
-    /// safe to retry once there is room.
-    #[error("no room for writes on the disk of the leader")]
+    /// The disk of this server is full: it can neither store anything nor follow a leader. Nothing
+    /// changed; safe to retry, at another server at once. Begins with the text by which client agents
+    /// know that.
+    #[error("No cluster leader: no room for writes on the disk of this server")]
     NoRoom,
     /// Its operations are too many, or too long, for one entry of the log. Nothing changed; the same
     /// command fails again.
@@ -114,6 +116,10 @@ struct Caller {
 }
 
 impl Caller {
+    fn has_gone(&self) -> bool {
+        self.answer.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
     fn answer(mut self, result: Result<Outcome, Fate>) {
         if let Some(answer) = self.answer.take() {
             // A caller that gave up does not listen any more.
@@ -220,6 +226,7 @@ impl Proposer {
                 Ok(outcome) => return Ok(outcome),
                 Err(Fate::Unknown) => return Err(self.late(limit)),
                 Err(Fate::Stopped) => return Err(ProposeError::NoLeader),
+                Err(Fate::NotLeading) if self.core.is_full() => return Err(ProposeError::NoRoom),
                 Err(Fate::NotLeading) if clock::now() >= hold_until => {
                     return Err(ProposeError::NoLeader);
                 }

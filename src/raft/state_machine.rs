@@ -43,8 +43,10 @@ pub(super) use recovery::{Recovered, recover};
 
 /// Entries that are applied and published together, at most.
 const BATCH_LENGTH_MAX: usize = 512;
-/// How often a snapshot is tried for which there is no room.
-const ROOM_INTERVAL: Duration = Duration::from_secs(10);
+/// First pause before what had no room is tried again; each further one is twice as long.
+const ROOM_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Longest such pause.
+const ROOM_PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// What the state machine tells others.
 #[derive(Clone, Debug)]
@@ -249,18 +251,20 @@ impl RaftStateMachine<Types> for StateMachine {
         snapshot: Image,
     ) -> Result<(), io::Error> {
         let (kept, expected) = (self.kept.clone(), meta.clone());
+        let image = snapshot.clone();
         let load = move || {
             let (meta, state) = match kept.take_checked(&expected) {
                 Some(Loaded { meta, state }) => (meta, state),
-                None => snapshot.read().map_err(io::Error::other)?,
+                None => image.read().map_err(io::Error::other)?,
             };
             if meta.last_log_id != expected.last_log_id {
                 return Err(io::Error::other("it is a snapshot of another position"));
             }
-            kept.keep(&meta, snapshot)?;
-            Ok(state)
+            Ok((meta, state))
         };
-        let state = tokio::task::spawn_blocking(load).await??;
+        let (read, state) = tokio::task::spawn_blocking(load).await??;
+        let kept = self.kept.clone();
+        with_room(Arc::new(move || kept.keep(&read, snapshot.clone()))).await?;
         self.take(meta, state).await
     }
 
@@ -293,6 +297,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         told.volume().begin_snapshot();
         let build = Arc::new(move || {
             let start = clock::monotonic();
+            kept.check_room()?;
             let image = write(&meta, &state, kept.outgoing()?)?;
             let snapshot = kept.keep(&meta, image)?;
             let octets = snapshot.octets()?;
@@ -301,16 +306,25 @@ impl RaftSnapshotBuilder<Types> for Builder {
             let meta = meta.clone();
             Ok::<_, io::Error>(SnapshotOf::<Types, Image> { meta, snapshot })
         });
-        loop {
-            let build = Arc::clone(&build);
-            match tokio::task::spawn_blocking(move || build()).await? {
-                // The library would stop for good.
-                Err(error) if is_full(&error) => {
-                    tracing::warn!("the snapshot waits for room: {error}");
-                    tokio::time::sleep(ROOM_INTERVAL).await;
-                }
-                done => return done,
+        with_room(build).await
+    }
+}
+
+/// Does something with the disk, again and again while there is no room: the library would stop for
+/// good.
+async fn with_room<T: Send + 'static>(
+    work: Arc<impl Fn() -> io::Result<T> + Send + Sync + 'static>,
+) -> io::Result<T> {
+    let mut pause = ROOM_PAUSE_MIN;
+    loop {
+        let work = Arc::clone(&work);
+        match tokio::task::spawn_blocking(move || work()).await? {
+            Err(error) if is_full(&error) => {
+                tracing::warn!("a snapshot waits for room: {error}");
+                tokio::time::sleep(pause).await;
+                pause = ROOM_PAUSE_MAX.min(pause * 2);
             }
+            done => return done,
         }
     }
 }

@@ -130,6 +130,12 @@ async fn a_disk_fills_up(group: u8, who: Full) {
         !leader.is_empty() && leader != address
     })
     .await;
+    // It says at once what is wrong, and that what it answers may be old.
+    let server = &cluster.servers[full];
+    within(async || server.extended_errors("steady").await == [3]).await;
+    let refused = server.register("refused", [10, 0, 0, 1].into()).await;
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("no room for writes on the disk"), "{text}");
     let server = &mut cluster.servers[full];
     if who == Full::Killed {
         server.kill();

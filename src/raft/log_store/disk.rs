@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use openraft::alias::{EntryOf, LogIdOf};
 use redb::{
     Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
@@ -202,23 +203,35 @@ impl Disk {
     /// It cannot be opened, or not yet: the kind is [`ResourceBusy`](io::ErrorKind::ResourceBusy)
     /// while a [`View`] of it is left, and that of a full disk while there is no room to recover.
     pub(super) fn reopen(&self) -> io::Result<()> {
-        let open = &mut *self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let open = open.as_mut().ok_or_else(closed)?;
+        let failed = self.exchange(None)?;
+        // Nobody who looks for older entries waits for the repair.
         let reopened = catch_unwind(AssertUnwindSafe(|| {
-            drop(open.database.take());
-            settings().open(&self.path)
+            drop(failed);
+            self.forget_pages()?;
+            Ok(settings().open(&self.path))
         }));
-        let panicked = |_| Err(redb::DatabaseError::Storage(redb::StorageError::PreviousIo));
-        match reopened.unwrap_or_else(panicked) {
-            Ok(database) => {
-                open.database = Some(database);
-                Ok(())
-            }
+        let panicked = |_| Err(io::Error::other("the database panicked"));
+        match reopened.unwrap_or_else(panicked)? {
+            Ok(database) => self.exchange(Some(database)).map(drop),
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
                 Err(self.name(&io::ErrorKind::ResourceBusy.into()))
             }
             Err(error) => Err(self.name(&io_error(error))),
         }
+    }
+
+    fn exchange(&self, database: Option<Database>) -> io::Result<Option<Database>> {
+        let open = &mut *self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_mut().ok_or_else(closed)?;
+        Ok(std::mem::replace(&mut open.database, database))
+    }
+
+    /// Has the file read from the disk again: after a sync has failed, memory may have what the disk
+    /// has not.
+    fn forget_pages(&self) -> io::Result<()> {
+        let file = File::open(&self.path)?;
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        Ok(())
     }
 
     /// Octets that are free where the file is.

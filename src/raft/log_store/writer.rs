@@ -5,8 +5,7 @@
 //! and [`Condition::Full`] tells the leader to leave the lead to another server. Any other write that
 //! fails ends the log: whether it lasts is not known, and neither the database nor the consensus
 //! library goes on after such an error. Whoever waits hears of it, the file is closed, and
-//! [`Condition::Failed`] tells the owner that it can be opened again; what was acknowledged is
-//! there then.
+//! [`Condition::Failed`] tells the owner that it can be opened again; what was acknowledged is there.
 //!
 //! **Invariant**: changes reach the disk in the order in which they were accepted.
 //! **Invariant**: nothing is acknowledged before it lasts.

@@ -33,6 +33,7 @@ impl Answers for Node {
         request: AppendEntriesRequest<Types>,
     ) -> Pending<'_, Result<AppendEntriesResponse<Types>, Failed>> {
         Box::pin(async move {
+            self.check_room()?;
             self.check_entries(&request)?;
             let (vote, decided) = (request.vote, request.leader_commit);
             let answer = self.core.library.append_entries(request).await;
@@ -59,6 +60,7 @@ impl Answers for Node {
             if self.votes_from.is_some_and(|from| clock::now() < from) {
                 return Err(Failed("this server has started just now".to_owned()));
             }
+            self.check_room()?;
             if !self.core.recall.may_vote(&request) {
                 return Err(Failed(
                     "this server has yet to get what is decided".to_owned(),
@@ -193,6 +195,16 @@ impl Node {
     pub(super) async fn set_cluster(&self, cluster: u128) -> io::Result<()> {
         self.log.set_cluster(cluster).await?;
         self.cluster.send_replace(Some(cluster));
+        Ok(())
+    }
+
+    /// While the disk is full nothing new is taken in. The library would keep each message, also one
+    /// without entries, until what came before it lasts; and what it applies meanwhile would be on
+    /// no disk here.
+    fn check_room(&self) -> Result<(), Failed> {
+        if self.core.is_full() {
+            return Err(Failed("the disk of this server is full".to_owned()));
+        }
         Ok(())
     }
 

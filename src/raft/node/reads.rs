@@ -132,7 +132,7 @@ impl Node {
                 Err(_) => FreshError::NotReady,
             };
             let stopped = self.core.status.borrow().role == Role::Stopped;
-            if stopped || clock::now() >= until {
+            if stopped || self.core.is_full() || clock::now() >= until {
                 return Err(error);
             }
             self.core.wait_for_leader().await;

@@ -61,6 +61,13 @@ impl Batch {
         let brought = self.brought.iter().map(|brought| brought.commands.len());
         self.own.len() + brought.sum::<usize>()
     }
+
+    /// Whoever was told that there is no outcome in time may try again elsewhere: what was not given
+    /// to anybody by then is not given any more.
+    fn forget_gone(&mut self) {
+        self.own.retain(|queued| !queued.caller.has_gone());
+        self.brought.retain(|brought| !brought.answer.is_closed());
+    }
 }
 
 impl Sender {
@@ -108,6 +115,10 @@ impl Sender {
             // Those who were answered together come back together: who is about to has its turn.
             tokio::task::yield_now().await;
             self.gather(&mut batch, &mut queued, &mut brought);
+            batch.forget_gone();
+            if batch.len() == 0 {
+                continue;
+            }
             self.to_leader += 1;
             let batch = std::mem::take(&mut batch);
             under_way.push(send(&core, self.epoch, batch));

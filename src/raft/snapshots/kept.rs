@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use nix::sys::statvfs::statvfs;
 use openraft::alias::SnapshotMetaOf;
 
 use crate::catalog::State;
@@ -18,6 +19,8 @@ const SUFFIX: &str = "snapshot";
 const PARTIAL: &str = "partial";
 /// Should the newest be damaged, the one before it and a longer part of the log will do.
 const FILES_MAX: usize = 2;
+/// Room that a snapshot leaves to the log.
+const LOG_OCTETS: u64 = 16 << 20;
 /// Octets of a snapshot that is received, on disk.
 const DISK_OCTETS_MAX: u64 = 4 << 30;
 /// The same, in memory.
@@ -113,6 +116,31 @@ impl Kept {
             checked: Mutex::default(),
         }));
         Ok((kept, newest))
+    }
+
+    /// Whether there is room for a snapshot as long as the newest one, and for the log beside it. Where
+    /// the system does not tell, only a try does.
+    ///
+    /// # Errors
+    /// There is none: the kind is that of a full disk.
+    pub(in crate::raft) fn check_room(&self) -> io::Result<()> {
+        let (Some(directory), Some((_, newest))) = (&self.0.directory, self.newest()) else {
+            return Ok(());
+        };
+        let needed = newest.octets()? + LOG_OCTETS;
+        let Ok(disk) = statvfs(directory) else {
+            return Ok(());
+        };
+        let room = disk.blocks_available().saturating_mul(disk.fragment_size());
+        if room >= needed {
+            return Ok(());
+        }
+        let text = format!(
+            "{} MiB are free, and {} are needed",
+            room >> 20,
+            needed >> 20
+        );
+        Err(io::Error::new(io::ErrorKind::StorageFull, text))
     }
 
     /// Where a snapshot of this server is written.

@@ -105,7 +105,7 @@ async fn what_was_acknowledged_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn a_full_disk_ends_the_log_and_loses_nothing() {
+async fn a_write_that_fails_ends_the_log_and_loses_nothing() {
     let directory = Directory::new();
     // The shell's unit is 512 or 1,024 octets: some megabytes.
     let child = start(&directory, "trap '' XFSZ; ulimit -f 6000;");
