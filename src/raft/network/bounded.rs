@@ -19,6 +19,8 @@ pub(super) const COMMANDS_MAX: usize = 512;
 pub(super) const ENTRIES_MAX: usize = 4_096;
 /// Sets of voters that an entry may have: two while the servers change.
 const SETS_MAX: usize = 16;
+/// Servers that an entry may name, voters or not.
+pub(super) const SERVERS_MAX: usize = 64;
 
 /// Reads the commands of a follower.
 ///
@@ -70,8 +72,9 @@ enum Payload {
 
 #[derive(Deserialize)]
 struct Servers {
-    sets: Few<BTreeSet<ServerId>, SETS_MAX>,
-    peers: BTreeMap<ServerId, Peer>,
+    sets: Few<Few<ServerId, SERVERS_MAX>, SETS_MAX>,
+    /// On the wire a map is a sequence of pairs.
+    peers: Few<(ServerId, Peer), SERVERS_MAX>,
 }
 
 impl Entry {
@@ -80,7 +83,10 @@ impl Entry {
             Payload::Blank => EntryPayload::Blank,
             Payload::Normal(command) => EntryPayload::Normal(command),
             Payload::Membership(Servers { sets, peers }) => {
-                let servers = Membership::new(sets.0, peers).map_err(|error| error.to_string())?;
+                let sets = sets.0.into_iter().map(|set| set.0.into_iter().collect());
+                let sets: Vec<BTreeSet<ServerId>> = sets.collect();
+                let peers: BTreeMap<ServerId, Peer> = peers.0.into_iter().collect();
+                let servers = Membership::new(sets, peers).map_err(|error| error.to_string())?;
                 EntryPayload::Membership(servers)
             }
         };

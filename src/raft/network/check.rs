@@ -13,6 +13,7 @@ use openraft::alias::{LogIdOf, SnapshotMetaOf, VoteOf};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use openraft::{EntryPayload, Membership};
 
+use super::bounded::SERVERS_MAX;
 use super::message::{Purpose, Request, invalid};
 use super::send::PART_OCTETS;
 use super::split;
@@ -22,6 +23,9 @@ use crate::raft::types::{Peer, Proposal, ServerId, Types};
 
 /// Terms that another server may be ahead. A term is an election, so nobody gets there.
 pub(super) const TERMS_AHEAD_MAX: u64 = 1 << 32;
+/// Terms that a candidate may be ahead: whoever believes one goes there with it. Much less than the
+/// others, so that it takes many of these until somebody who was away cannot follow any more.
+const CANDIDATE_TERMS_AHEAD_MAX: u64 = 1 << 16;
 /// Positions that another server may be ahead: a server that is new is behind by the whole log, which
 /// is not longer in centuries.
 const INDEXES_AHEAD_MAX: u64 = 1 << 48;
@@ -147,6 +151,8 @@ impl Sender {
         if request.vote.committed {
             return Err(invalid("a candidate that says it leads"));
         }
+        let term = request.vote.leader_id.term;
+        within("term", term, self.newest.term, CANDIDATE_TERMS_AHEAD_MAX)?;
         request
             .last_log_id
             .iter()
@@ -187,8 +193,13 @@ impl Sender {
         within("index", id.index, self.newest.index, INDEXES_AHEAD_MAX)
     }
 
+    /// A server that has nothing yet follows a cluster of any age.
     fn term(&self, term: u64) -> io::Result<()> {
-        within("term", term, self.newest.term, TERMS_AHEAD_MAX)
+        let ahead = match self.newest {
+            Newest { term: 0, index: 0 } => NUMBER_MAX,
+            Newest { .. } => TERMS_AHEAD_MAX,
+        };
+        within("term", term, self.newest.term, ahead)
     }
 }
 
@@ -202,6 +213,9 @@ pub(super) fn within(what: &str, number: u64, newest: u64, ahead: u64) -> io::Re
 }
 
 fn check_servers(servers: &Membership<ServerId, Peer>) -> io::Result<()> {
+    if servers.nodes().count() > SERVERS_MAX {
+        return Err(invalid("more servers than a cluster may have"));
+    }
     let sets = servers.get_joint_config();
     let known = |id| servers.get_node(id).is_some();
     if sets.is_empty()

@@ -51,8 +51,9 @@ impl Receiver {
                 _ => Err("no part of a snapshot".to_owned()),
             };
             let body = received.unwrap_or_else(|text| {
-                tracing::warn!("the snapshot of the leader cannot be received: {text}");
-                partial = None;
+                if partial.take().is_some() {
+                    tracing::warn!("the snapshot of the leader cannot be received: {text}");
+                }
                 Response::Failed(text)
             });
             if responses.send(Numbered { number, body }).await.is_err() {

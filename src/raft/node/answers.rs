@@ -67,6 +67,12 @@ impl Answers for Node {
                 ));
             }
             let library = &self.core.library;
+            // It would get the votes of those who hear a leader.
+            if request.leadership_transfer && !self.is_voter(request.vote.leader_id.node_id) {
+                return Err(Failed(
+                    "no voter, to which nobody hands the lead".to_owned(),
+                ));
+            }
             if before {
                 return library.pre_vote(request).await.map_err(failed);
             }
@@ -191,6 +197,13 @@ impl Answers for Node {
 }
 
 impl Node {
+    fn is_voter(&self, id: ServerId) -> bool {
+        let metrics = self.core.library.metrics();
+        let metrics = metrics.borrow_watched();
+        let mut voters = metrics.membership_config.voter_ids();
+        voters.any(|voter| voter == id)
+    }
+
     /// Keeps in which cluster this server is, and says so to others from then on.
     pub(super) async fn set_cluster(&self, cluster: u128) -> io::Result<()> {
         self.log.set_cluster(cluster).await?;

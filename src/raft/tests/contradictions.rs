@@ -67,6 +67,22 @@ async fn entries_that_contradict_what_is_decided_are_refused() {
 }
 
 #[tokio::test]
+async fn nobody_but_a_voter_is_handed_the_lead() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await.id();
+    let term = cluster.leader().await.status().term;
+    let follows = |server: &&TestServer| server.id() != leader;
+    let follower = cluster.servers.iter().find(follows).unwrap();
+    let vote = VoteOf::<Types>::new(term + 1, STRANGER);
+    let mut request = openraft::raft::VoteRequest::new(vote, Some(position(term, 1_000)));
+    request.leadership_transfer = true;
+    let refused = follower.raft.node.vote(request, false).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(follower.raft.node.newest().term, term);
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_vote_alone_makes_no_log() {
     let network = Simulated::new(seed());
     let server = TestServer::start(config(1, None), &network).await.unwrap();

@@ -109,8 +109,13 @@ async fn numbers_that_nobody_counts_to_are_refused() {
     let vote_of = |term| VoteOf::<Types>::new(term, LEADER);
     let led_by = |term| VoteOf::<Types>::new_committed(term, LEADER);
     let at = |term, index| Some(log_id::<Types>(term, LEADER, index));
-    let terms = [u64::MAX, (1 << 62) + 1, (1 << 32) + 1];
+    let terms = [u64::MAX, (1 << 62) + 1];
     let mut signs = Vec::new();
+    for before in [false, true] {
+        // A candidate takes along whoever believes it.
+        let request = VoteRequest::new(vote_of((1 << 16) + 1), None);
+        signs.push(Request::Vote { request, before });
+    }
     for term in terms {
         for before in [false, true] {
             let request = VoteRequest::new(vote_of(term), None);
@@ -150,6 +155,18 @@ async fn numbers_that_nobody_counts_to_are_refused() {
 }
 
 #[tokio::test]
+async fn who_has_a_log_believes_in_no_leader_far_ahead() {
+    let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
+    *world.node.newest.lock().unwrap() = Newest { term: 1, index: 1 };
+    let term = 2 + (1 << 32);
+    let request = with(|request| {
+        request.vote = VoteOf::<Types>::new_committed(term, LEADER);
+    });
+    assert_eq!(asked(&world, Purpose::Signs, request).await, None);
+    assert_eq!(world.counts.violations.get(), 1);
+}
+
+#[tokio::test]
 async fn an_answer_of_a_term_that_nobody_counts_to_is_none() {
     let mut world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
     let mut client = world.client().await;
@@ -165,22 +182,43 @@ async fn an_answer_of_a_term_that_nobody_counts_to_is_none() {
 
 #[tokio::test]
 async fn who_is_far_behind_catches_up() {
-    let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
-    let newest = Newest {
-        term: 1 << 40,
-        index: 1 << 50,
+    let (term, index) = (1 << 40, 1 << 50);
+    for (newest, term, index) in [
+        (Newest { term, index }, term + (1 << 32), index + (1 << 40)),
+        // That is far, but it has nothing that could be mistaken.
+        (Newest::default(), term, 1 << 40),
+    ] {
+        let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
+        *world.node.newest.lock().unwrap() = newest;
+        let request = with(|request| {
+            request.vote = VoteOf::<Types>::new_committed(term, LEADER);
+            request.prev_log_id = Some(log_id::<Types>(term, LEADER, index));
+            request.entries.clear();
+        });
+        let answered = asked(&world, Purpose::Signs, request).await;
+        let taken = Response::Append(AppendEntriesResponse::Success);
+        assert_eq!(answered, Some(taken));
+    }
+}
+
+#[tokio::test]
+async fn more_servers_than_a_cluster_may_have_are_refused() {
+    let many = |count: u128| {
+        let ids: BTreeSet<_> = (1..=count).map(ServerId).collect();
+        let peer = Peer {
+            name: "s".to_owned(),
+            address: ([127, 0, 0, 1], 8300).into(),
+        };
+        let peers = ids.iter().map(|id| (*id, peer.clone()));
+        let peers: BTreeMap<_, _> = peers.collect();
+        let servers = Membership::new(vec![ids], peers).unwrap();
+        with(|request| request.entries[1].payload = EntryPayload::Membership(servers))
     };
-    *world.node.newest.lock().unwrap() = newest;
-    let term = newest.term + (1 << 32);
-    let index = newest.index + (1 << 40);
-    let request = with(|request| {
-        request.vote = VoteOf::<Types>::new_committed(term, LEADER);
-        request.prev_log_id = Some(log_id::<Types>(term, LEADER, index));
-        request.entries.clear();
-    });
-    let answered = asked(&world, Purpose::Signs, request).await;
+    let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
+    let answered = asked(&world, Purpose::Log, many(64)).await;
     let taken = Response::Append(AppendEntriesResponse::Success);
     assert_eq!(answered, Some(taken));
+    are_refused(Purpose::Log, vec![many(65), many(100_000)]).await;
 }
 
 #[tokio::test]

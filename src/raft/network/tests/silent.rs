@@ -96,3 +96,31 @@ async fn who_does_not_keep_a_part_in_time_is_not_waited_for() {
     }
     assert!(link.is_open(), "the server is there");
 }
+
+#[tokio::test(start_paused = true)]
+async fn signs_of_life_alone_hold_no_place_however_they_come() {
+    let world = World::new(Some(CLUSTER), Some(CLUSTER)).await;
+    let mut connection = piped(&world, Purpose::Signs).await;
+    let ping = |number| {
+        let mut octets = Vec::new();
+        let body = Request::Ping;
+        message::put(&mut octets, &Numbered { number, body }).unwrap();
+        octets
+    };
+    let start = clock::now();
+    // A part of the next one always follows: no pause is between two.
+    let mut rest = ping(1);
+    for number in 2_u64.. {
+        let next = ping(number);
+        let (begin, end) = next.split_at(3);
+        rest.extend_from_slice(begin);
+        let sent = connection.write_all(&rest).await;
+        if sent.is_err() || start.elapsed() > 100 * SECOND {
+            break;
+        }
+        rest = end.to_vec();
+        tokio::time::sleep(SECOND).await;
+    }
+    let took = start.elapsed();
+    assert!((10 * SECOND..13 * SECOND).contains(&took), "{took:?}");
+}
