@@ -83,6 +83,10 @@ impl<'de> Deserialize<'de> for Proposal {
     }
 }
 
+/// Servers of one cluster, voters or not: each entry that says who they are has all of them, and is
+/// refused where it has more.
+pub(super) const SERVERS_MAX: usize = 64;
+
 /// What became of an entry; none for those that are no command. Never leaves this server in this
 /// form: the library wants it to be serialisable, so it refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]

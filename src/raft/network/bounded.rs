@@ -11,7 +11,7 @@ use openraft::{EntryPayload, Membership};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::raft::types::{Peer, Proposal, ServerId, Types};
+use crate::raft::types::{Peer, Proposal, SERVERS_MAX, ServerId, Types};
 
 /// Commands in one message.
 pub(super) const COMMANDS_MAX: usize = 512;
@@ -19,8 +19,6 @@ pub(super) const COMMANDS_MAX: usize = 512;
 pub(super) const ENTRIES_MAX: usize = 4_096;
 /// Sets of voters that an entry may have: two while the servers change.
 const SETS_MAX: usize = 16;
-/// Servers that an entry may name, voters or not.
-pub(super) const SERVERS_MAX: usize = 64;
 
 /// Reads the commands of a follower.
 ///

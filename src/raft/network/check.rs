@@ -13,13 +13,12 @@ use openraft::alias::{LogIdOf, SnapshotMetaOf, VoteOf};
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use openraft::{EntryPayload, Membership};
 
-use super::bounded::SERVERS_MAX;
 use super::message::{Purpose, Request, invalid};
 use super::send::PART_OCTETS;
 use super::split;
 use crate::catalog::stored::{self, StoredError};
 use crate::raft::peer::{Answers, Newest};
-use crate::raft::types::{Peer, Proposal, ServerId, Types};
+use crate::raft::types::{Peer, Proposal, SERVERS_MAX, ServerId, Types};
 
 /// Terms that another server may be ahead. A term is an election, so nobody gets there.
 pub(super) const TERMS_AHEAD_MAX: u64 = 1 << 32;

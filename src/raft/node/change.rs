@@ -10,7 +10,7 @@ use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Instant as _};
 use tokio::time::timeout;
 
-use crate::raft::types::{Peer, ServerId, Types};
+use crate::raft::types::{Peer, SERVERS_MAX, ServerId, Types};
 use crate::raft::{Change, ChangeError};
 use crate::types::Index;
 
@@ -43,6 +43,9 @@ impl Node {
         if !servers.contains_key(&self.core.id) {
             let what = "this server is not among those that are to found the cluster";
             return Err(ChangeError::Failed(what.to_owned()));
+        }
+        if servers.len() > SERVERS_MAX {
+            return Err(too_many());
         }
         let alone = servers.len() == 1;
         if self.log.cluster().is_none() {
@@ -129,6 +132,14 @@ impl Core {
         others.filter_map(reached).collect()
     }
 
+    /// Whether the server is in the cluster, or one more may be.
+    fn has_room_for(&self, id: ServerId) -> bool {
+        let metrics = self.library.metrics();
+        let metrics = metrics.borrow_watched();
+        let servers = metrics.membership_config.membership();
+        servers.get_node(&id).is_some() || servers.nodes().count() < SERVERS_MAX
+    }
+
     async fn change(&self, change: Change) -> Result<(), ChangeError> {
         let is_voter = |id| {
             let metrics = self.library.metrics();
@@ -139,6 +150,7 @@ impl Core {
                 .any(|voter| voter == id)
         };
         let (members, retain) = match change {
+            Change::AddLearner(id, _) if !self.has_room_for(id) => return Err(too_many()),
             Change::AddLearner(id, peer) => {
                 (ChangeMembers::AddNodes(BTreeMap::from([(id, peer)])), true)
             }
@@ -183,6 +195,10 @@ impl Core {
         let moved = status.wait_for(|status| status.leader.is_some_and(|leader| leader != self.id));
         matches!(timeout(STEP_DOWN, moved).await, Ok(Ok(_)))
     }
+}
+
+fn too_many() -> ChangeError {
+    failed(format!("a cluster has at most {SERVERS_MAX} servers"))
 }
 
 fn failed(error: impl std::fmt::Display) -> ChangeError {

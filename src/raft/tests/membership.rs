@@ -102,6 +102,26 @@ async fn a_cluster_is_founded_once() {
 }
 
 #[tokio::test]
+async fn a_cluster_has_so_many_servers_and_no_more() {
+    let mut cluster = Cluster::start(1).await;
+    let leader = cluster.leader().await;
+    let peer = leader.config.peer.clone();
+    for number in 2..=64 {
+        let learner = Change::AddLearner(ServerId(number), peer.clone());
+        assert_eq!(leader.raft.change(learner).await, Ok(()));
+    }
+    let refused = leader
+        .raft
+        .change(Change::AddLearner(ServerId(65), peer.clone()));
+    let text = refused.await.unwrap_err().to_string();
+    assert_eq!(text, "a cluster has at most 64 servers");
+    // One that is in it already may move.
+    let known = Change::AddLearner(ServerId(64), peer);
+    assert_eq!(leader.raft.change(known).await, Ok(()));
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn who_was_never_reached_has_got_nowhere() {
     let mut cluster = Cluster::start(1).await;
     let network = cluster.network.clone();
