@@ -47,7 +47,7 @@ use self::writer::{Shared, Waiter};
 use super::types::{ServerId, Types};
 
 pub(super) use self::claim::Claim;
-pub(super) use self::condition::{Condition, is_full};
+pub(super) use self::condition::{Condition, is_full, room};
 pub(super) use self::disk::{OpenError, remedy};
 pub use self::load::{Load, LoadError, open as open_load, run as run_load};
 

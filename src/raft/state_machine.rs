@@ -1,10 +1,10 @@
 //! The end of the log: hands what is decided to the catalog's one writer, in batches, and makes and
 //! takes in snapshots.
 //!
-//! Owns what is applied here; `thread` has the catalog's writer on a thread of its own, since applying is
-//! pure computation that must hold up nobody. What lasts is the log and the snapshots: the catalog
-//! itself is in memory, so a start reads the newest snapshot and applies the log behind it
-//! (`recovery`).
+//! Owns what is applied here; `thread` has the catalog's writer on a thread of its own, since
+//! applying is pure computation that must hold up nobody. What lasts is the log and the snapshots:
+//! the catalog itself is in memory, so a start reads the newest snapshot and applies the log behind
+//! it (`recovery`).
 //!
 //! **Invariant**: a batch is published whole, then its index, then its outcomes.
 //! **Invariant**: an entry that cannot be applied stops Raft on this server with nothing of its

@@ -1,7 +1,10 @@
 //! Whether a log can be used, and whether it will be again.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
+
+use nix::sys::statvfs::statvfs;
 
 /// Whether a log can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,4 +30,13 @@ impl Condition {
 pub(in crate::raft) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
+/// Octets that are free on the disk that `path` is on.
+///
+/// # Errors
+/// The system does not tell.
+pub(in crate::raft) fn room(path: &Path) -> io::Result<u64> {
+    let disk = statvfs(path)?;
+    Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
 }

@@ -19,6 +19,7 @@ use redb::{
 use crate::raft::types::Types;
 
 use super::claim::Claim;
+use super::condition::room;
 use super::decided::{Decided, confirmed};
 use super::facts::{Fact, Facts};
 use super::record::{FORMAT, decode_entry, decode_format, encode_entry, seal, unseal};
@@ -239,8 +240,7 @@ impl Disk {
     /// # Errors
     /// The system does not tell.
     pub(super) fn room(&self) -> io::Result<u64> {
-        let disk = nix::sys::statvfs::statvfs(&self.path)?;
-        Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
+        room(&self.path)
     }
 
     /// Closes the file, so that it can be opened again.

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use nix::sys::statvfs::statvfs;
 use openraft::alias::SnapshotMetaOf;
 
 use crate::catalog::State;
+use crate::raft::log_store::room;
 use crate::raft::types::Types;
 
 use super::{Image, ImageError, Incoming, Partial, Place, To, remove};
@@ -128,10 +128,9 @@ impl Kept {
             return Ok(());
         };
         let needed = newest.octets()? + LOG_OCTETS;
-        let Ok(disk) = statvfs(directory) else {
+        let Ok(room) = room(directory) else {
             return Ok(());
         };
-        let room = disk.blocks_available().saturating_mul(disk.fragment_size());
         if room >= needed {
             return Ok(());
         }
